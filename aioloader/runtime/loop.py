@@ -1,0 +1,274 @@
+"""The one background event loop of the process, counted by leases.
+
+Stores, fetchers and timers of every loader live on this loop, in one daemon thread; the thread starts with the
+first lease and ends with the last. Callers' own loops are never used: a slow training step cannot delay a fetch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from aioloader.errors import LoaderClosedError
+
+T = TypeVar("T")
+
+CLOSE_TIMEOUT_S = 5.0
+"""How long the thread's end is waited for; what is still running then is abandoned (the thread is a daemon)."""
+
+
+class Closable(Protocol):
+    """Something that holds connections or threads for a loop."""
+
+    async def aclose(self) -> None:
+        """Let them go; idempotent."""
+        ...
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # not on every platform
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class _LoopThread:
+    """One loop in one daemon thread. Everything but ``start`` and ``join`` runs on the loop."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = _new_loop()
+        self.leases = 0  # guarded by _lock
+        self._held: dict[int, tuple[Closable, int]] = {}
+        self._stop = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._running = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="aioloader-loop", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._running.wait()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_until_complete(self._main())
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            self.loop.close()
+
+    async def _main(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._running.set()
+            await self._stop.wait()
+            group_tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in group_tasks:
+                task.cancel()
+        for closable, _ in list(self._held.values()):
+            with contextlib.suppress(Exception):  # one failing close must not leak the others
+                await asyncio.wait_for(closable.aclose(), CLOSE_TIMEOUT_S)
+        self._held.clear()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task in the loop's own group. ``coroutine`` must not raise: it would end every other task."""
+        assert self._group is not None
+        return self._group.create_task(coroutine)
+
+    def hold(self, closable: Closable) -> None:
+        _, count = self._held.get(id(closable), (closable, 0))
+        self._held[id(closable)] = closable, count + 1
+
+    async def let_go(self, closable: Closable) -> None:
+        held = self._held.get(id(closable))
+        if held is None:
+            return
+        if held[1] > 1:
+            self._held[id(closable)] = closable, held[1] - 1
+            return
+        del self._held[id(closable)]
+        with contextlib.suppress(Exception):  # the caller is gone; there is nobody to tell
+            await closable.aclose()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    @property
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def join(self) -> None:
+        if not self.is_current:
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+
+_lock = threading.Lock()
+_current: _LoopThread | None = None
+
+
+class LoopLease:
+    """A share in the background loop; the loop lives while one is held.
+
+    ``release`` may be called from any thread but the loop's own; ``release_soon`` from anywhere, finalizers
+    included (it takes no lock and does not wait). Both are idempotent.
+    """
+
+    def __init__(self) -> None:
+        global _current
+        with _lock:
+            if _current is None or _current.pid != os.getpid():
+                thread = _LoopThread()
+                thread.start()
+                _current = thread
+            self._thread = _current
+            self._thread.leases += 1
+        self._released = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The background loop."""
+        return self._thread.loop
+
+    def _check(self) -> None:
+        if self._thread.pid != os.getpid():
+            raise LoaderClosedError(
+                f"this loader belongs to process {self._thread.pid} and does not work in a forked child; "
+                "create the loader in the process that uses it, or start children with 'spawn'"
+            )
+        if self._released:
+            raise LoaderClosedError("this loader is closed; create a new one")
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run on the loop and wait, from a thread that is not the loop's. Ctrl-C cancels it."""
+        try:
+            self._check()
+        except BaseException:
+            coroutine.close()
+            raise
+        future = self.submit(coroutine)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run on the loop; the future's ``cancel`` cancels the task."""
+        future: Future[T] = Future()
+
+        async def carry() -> None:
+            try:
+                result = await coroutine
+            except asyncio.CancelledError:
+                future.cancel()
+                future.set_running_or_notify_cancel()
+                raise
+            except BaseException as exc:  # carried to the caller, not swallowed
+                if not future.cancelled():
+                    future.set_exception(exc)
+            else:
+                if not future.cancelled():
+                    future.set_result(result)
+
+        def start() -> None:
+            task = self._thread.spawn(carry())
+
+            def forward_cancel(done: Future[T]) -> None:
+                if done.cancelled():
+                    with contextlib.suppress(RuntimeError):  # the loop has ended: so has the task
+                        self.loop.call_soon_threadsafe(task.cancel)
+
+            future.add_done_callback(forward_cancel)
+
+        self.loop.call_soon_threadsafe(start)
+        return future
+
+    def post(self, callback: Callable[..., object], *arguments: object) -> bool:
+        """Call soon on the loop, from anywhere, a finalizer included; False if the loop has ended."""
+        try:
+            self.loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            return False
+        return True
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that the loop's group owns; only on the loop. ``coroutine`` must not raise."""
+        return self._thread.spawn(coroutine)
+
+    def hold(self, closable: Closable) -> None:
+        """Count a user of ``closable``; only on the loop."""
+        self._thread.hold(closable)
+
+    def let_go(self, closable: Closable) -> Awaitable[None]:
+        """Count one user less; the last one's going closes it. Only on the loop."""
+        return self._thread.let_go(closable)
+
+    def _drop(self) -> None:
+        global _current
+        with _lock:
+            self._thread.leases -= 1
+            last = self._thread.leases == 0
+            if last and _current is self._thread:
+                _current = None
+        if last:
+            self._thread.stop()
+
+    def release_soon(self) -> None:
+        """Give the lease back without waiting."""
+        if not self._released:
+            self._released = True
+            self.post(self._drop)
+
+    def release(self) -> None:
+        """Give the lease back; if it was the last, wait until the thread has ended."""
+        self.release_soon()
+        with _lock:
+            alive = self._thread.leases > 0 and _current is self._thread
+        if not alive:
+            self._thread.join()
+
+
+def run_on_loop(coroutine: Coroutine[Any, Any, T], *, using: Closable | None = None) -> T:
+    """Run one coroutine on the background loop and wait for it; ``using`` is closed unless others hold it."""
+    lease = LoopLease()
+
+    async def run() -> T:
+        if using is None:
+            return await coroutine
+        lease.hold(using)
+        try:
+            return await coroutine
+        finally:
+            await lease.let_go(using)
+
+    try:
+        return lease.run(run())
+    finally:
+        lease.release()
+
+
+def _at_exit() -> None:
+    thread = _current
+    if thread is not None and thread.pid == os.getpid():
+        with contextlib.suppress(RuntimeError):
+            thread.loop.call_soon_threadsafe(thread.stop)
+        thread.join()
+
+
+def _after_fork_in_child() -> None:
+    # The loop's thread does not exist in the child; a lock held at the fork would stay held.
+    global _current, _lock
+    _current = None
+    _lock = threading.Lock()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -2,4 +2,77 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aioloader import errors as errors
+
+if TYPE_CHECKING:
+    from aioloader import fit as keras
+    from aioloader.dataset.dataframe import from_dataframe as from_dataframe
+    from aioloader.dataset.image_folder import image_folder as image_folder
+    from aioloader.dataset.listed import from_samples as from_samples
+    from aioloader.dataset.manifest import manifest as manifest
+    from aioloader.dataset.samples import Dataset as Dataset
+    from aioloader.decode.image import ImageDecoder as ImageDecoder
+    from aioloader.decode.npy import NpyDecoder as NpyDecoder
+    from aioloader.decode.raw import RawDecoder as RawDecoder
+    from aioloader.errors import AioloaderError as AioloaderError
+    from aioloader.loader import AsyncLoader as AsyncLoader
+    from aioloader.loader import Loader as Loader
+    from aioloader.storage.cloud import AzureStore as AzureStore
+    from aioloader.storage.cloud import GCSStore as GCSStore
+    from aioloader.storage.http import HTTPStore as HTTPStore
+    from aioloader.storage.local import LocalStore as LocalStore
+    from aioloader.storage.memory import MemoryStore as MemoryStore
+    from aioloader.storage.s3 import S3Store as S3Store
+    from aioloader.types import Batch as Batch
+    from aioloader.types import Decoder as Decoder
+    from aioloader.types import FieldSpec as FieldSpec
+    from aioloader.types import SampleRef as SampleRef
+    from aioloader.types import Store as Store
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AioloaderError": "aioloader.errors",
+    "AsyncLoader": "aioloader.loader",
+    "AzureStore": "aioloader.storage.cloud",
+    "Batch": "aioloader.types",
+    "Dataset": "aioloader.dataset.samples",
+    "Decoder": "aioloader.types",
+    "FieldSpec": "aioloader.types",
+    "GCSStore": "aioloader.storage.cloud",
+    "HTTPStore": "aioloader.storage.http",
+    "ImageDecoder": "aioloader.decode.image",
+    "Loader": "aioloader.loader",
+    "LocalStore": "aioloader.storage.local",
+    "MemoryStore": "aioloader.storage.memory",
+    "NpyDecoder": "aioloader.decode.npy",
+    "RawDecoder": "aioloader.decode.raw",
+    "S3Store": "aioloader.storage.s3",
+    "SampleRef": "aioloader.types",
+    "Store": "aioloader.types",
+    "from_dataframe": "aioloader.dataset.dataframe",
+    "from_samples": "aioloader.dataset.listed",
+    "image_folder": "aioloader.dataset.image_folder",
+    "manifest": "aioloader.dataset.manifest",
+}
+
+__all__ = ["__version__", "errors", "keras", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `import aioloader` costs what numpy costs until something is used.
+    if name == "keras":
+        value = import_module("aioloader.fit")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'aioloader' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -27,9 +27,9 @@
     │   │   ├── UnsafeImageError            more pixels than ``max_pixels``, or a refused format
     │   │   └── ShapeMismatchError          does not fit the spec the first sample set
     │   └── TransformError                  the user's transform raised; the cause is chained
-    ├── SkipBudgetExceededError             ``on_error="skip"`` skipped more than ``max_error_rate``
-    ├── StalledError                        nothing moved within ``stall_timeout_s``; lists what was in flight
-    └── InvariantError                      us: a batch or an epoch did not add up; please report
+    ├── SkipBudgetExceededError (RuntimeError)  ``on_error="skip"`` skipped more than ``max_error_rate``
+    ├── StalledError (TimeoutError)         nothing moved within ``stall_timeout_s``; lists what was in flight
+    └── InvariantError (RuntimeError)       us: a batch or an epoch did not add up; please report
 
 Every error survives ``pickle``: fields are passed positionally to ``Exception.__init__``. No error holds a
 secret: locations are redacted by the store before they get here.
@@ -112,13 +112,15 @@ class SampleError(AioloaderError):
         self.stage = stage or self.stage_default
         self.sample_id = sample_id
 
-    def with_sample(self, sample_id: int) -> Self:
-        """The same error, naming the sample; cause, context and traceback are kept."""
+    def with_sample(self, sample_id: int, key: str = "") -> Self:
+        """The same error, naming the sample (and its redacted ``key``); cause and traceback are kept."""
         named = type(self)(
-            self.reason, self.key, self.hint, self.byte_range, self.attempts, self.stage, sample_id
+            self.reason, key or self.key, self.hint, self.byte_range, self.attempts, self.stage, sample_id
         )
         named.__cause__, named.__context__ = self.__cause__, self.__context__
         named.__suppress_context__ = self.__suppress_context__
+        for note in getattr(self, "__notes__", ()):
+            named.add_note(note)
         return named.with_traceback(self.__traceback__)
 
     def __str__(self) -> str:
@@ -136,18 +138,6 @@ class SampleError(AioloaderError):
 
 class StoreError(SampleError, OSError):
     """The store, or the way to it, did not give the bytes."""
-
-    # OSError.__new__ would turn the arguments into errno and filename; __reduce__ would follow it.
-    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        return type(self), (
-            self.reason,
-            self.key,
-            self.hint,
-            self.byte_range,
-            self.attempts,
-            self.stage,
-            self.sample_id,
-        )
 
 
 class ObjectNotFoundError(StoreError):

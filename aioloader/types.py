@@ -162,9 +162,7 @@ class Decoder(Protocol):
         """Declared fields, or None to take them from the first sample."""
         ...
 
-    def decode(
-        self, data: bytes, sample: SampleRef, rng: np.random.Generator, out: Tree | None = None
-    ) -> Tree:
+    def decode(self, data: bytes, sample: SampleRef, rng: np.random.Generator, out: Tree | None = None) -> Tree:
         """One sample's arrays. ``rng`` depends on (seed, epoch, sample id) only."""
         ...
 

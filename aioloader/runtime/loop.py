@@ -1,7 +1,8 @@
 """The one background event loop of the process, counted by leases.
 
-Stores, fetchers and timers of every loader live on this loop, in one daemon thread; the thread starts with the
-first lease and ends with the last. Callers' own loops are never used: a slow training step cannot delay a fetch.
+Stores, fetchers and timers of every loader live on this loop, in one daemon thread; the thread starts with
+the first lease and ends with the last. Callers' own loops are never used: a slow training step cannot delay a
+fetch.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aioloader.errors import LoaderClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
 
 T = TypeVar("T")
 
 CLOSE_TIMEOUT_S = 5.0
-"""How long the thread's end is waited for; what is still running then is abandoned (the thread is a daemon)."""
+"""How long an end is waited for; what is still running then is abandoned (the thread is a daemon)."""
 
 
 class Closable(Protocol):
@@ -49,6 +52,7 @@ class _LoopThread:
         self._held: dict[int, tuple[Closable, int]] = {}
         self._stop = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
+        self.waited_for: dict[Future[Any], Coroutine[Any, Any, Any]] = {}
         self._running = threading.Event()
         self._thread = threading.Thread(target=self._run, name="aioloader-loop", daemon=True)
 
@@ -64,6 +68,11 @@ class _LoopThread:
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
+            # A call posted while the loop was ending never ran: whoever waits for it must hear so.
+            for future, coroutine in list(self.waited_for.items()):
+                coroutine.close()
+                with contextlib.suppress(InvalidStateError):
+                    future.set_exception(_closed_under_way())
 
     async def _main(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -74,9 +83,13 @@ class _LoopThread:
             for task in group_tasks:
                 task.cancel()
         for closable, _ in list(self._held.values()):
-            with contextlib.suppress(Exception):  # one failing close must not leak the others
+            # CancelledError too: a close may await a task that was cancelled above.
+            with contextlib.suppress(Exception, asyncio.CancelledError):
                 await asyncio.wait_for(closable.aclose(), CLOSE_TIMEOUT_S)
         self._held.clear()
+        strays = asyncio.all_tasks() - {asyncio.current_task()}  # a library's own, cancelled above
+        if strays:
+            await asyncio.wait(strays, timeout=CLOSE_TIMEOUT_S)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task in the loop's own group. ``coroutine`` must not raise: it would end every other task."""
@@ -95,11 +108,17 @@ class _LoopThread:
             self._held[id(closable)] = closable, held[1] - 1
             return
         del self._held[id(closable)]
-        with contextlib.suppress(Exception):  # the caller is gone; there is nobody to tell
-            await closable.aclose()
+        try:
+            with contextlib.suppress(Exception):  # the caller is gone; there is nobody to tell
+                await asyncio.wait_for(closable.aclose(), CLOSE_TIMEOUT_S)
+        except asyncio.CancelledError:
+            self._held.setdefault(id(closable), (closable, 0))  # closed halfway: the loop's end does it again
+            raise
 
     def stop(self) -> None:
-        self._stop.set()
+        """From any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self.loop.call_soon_threadsafe(self._stop.set)
 
     @property
     def is_current(self) -> bool:
@@ -112,6 +131,12 @@ class _LoopThread:
 
 _lock = threading.Lock()
 _current: _LoopThread | None = None
+_of_the_parent: list[_LoopThread] = []
+"""Kept in a forked child: uvloop complains when a loop that runs elsewhere is deallocated here."""
+
+
+def _closed_under_way() -> LoaderClosedError:
+    return LoaderClosedError("this loader was closed while a call waited for it; create a new one")
 
 
 class LoopLease:
@@ -131,13 +156,20 @@ class LoopLease:
             self._thread = _current
             self._thread.leases += 1
         self._released = False
+        self._dropped = False  # guarded by _lock
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The background loop."""
         return self._thread.loop
 
-    def _check(self) -> None:
+    @property
+    def is_of_this_process(self) -> bool:
+        """False in a forked child, where the loop's thread does not exist."""
+        return self._thread.pid == os.getpid()
+
+    def check(self) -> None:
+        """Raise `LoaderClosedError` where the lease cannot be used: released, or in a forked child."""
         if self._thread.pid != os.getpid():
             raise LoaderClosedError(
                 f"this loader belongs to process {self._thread.pid} and does not work in a forked child; "
@@ -147,15 +179,22 @@ class LoopLease:
             raise LoaderClosedError("this loader is closed; create a new one")
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run on the loop and wait, from a thread that is not the loop's. Ctrl-C cancels it."""
+        """Run on the loop and wait, from a thread that is not the loop's. Ctrl-C cancels it.
+
+        Raises what the coroutine raised, or `LoaderClosedError` if the loop ended under it.
+        """
         try:
-            self._check()
+            self.check()
+            if self._thread.is_current:
+                raise RuntimeError("a blocking call was made on the background loop, which would wait for itself")
         except BaseException:
             coroutine.close()
             raise
         future = self.submit(coroutine)
         try:
             return future.result()
+        except CancelledError:
+            raise _closed_under_way() from None
         except BaseException:
             future.cancel()
             raise
@@ -165,34 +204,59 @@ class LoopLease:
         future: Future[T] = Future()
 
         async def carry() -> None:
+            # InvalidStateError: the caller cancelled between two lines of this; raising would end the group.
             try:
                 result = await coroutine
             except asyncio.CancelledError:
-                future.cancel()
-                future.set_running_or_notify_cancel()
                 raise
             except BaseException as exc:  # carried to the caller, not swallowed
-                if not future.cancelled():
+                with contextlib.suppress(InvalidStateError):
                     future.set_exception(exc)
             else:
-                if not future.cancelled():
+                with contextlib.suppress(InvalidStateError):
                     future.set_result(result)
 
         def start() -> None:
-            task = self._thread.spawn(carry())
+            if future.cancelled():
+                coroutine.close()
+                return
+            carrier = carry()
+            try:
+                task = self._thread.spawn(carrier)
+            except RuntimeError:  # the group has ended
+                carrier.close()
+                coroutine.close()
+                with contextlib.suppress(InvalidStateError):
+                    future.set_exception(_closed_under_way())
+                return
+
+            def end(_: asyncio.Task[None]) -> None:
+                coroutine.close()  # a task cancelled before its first step never awaited it
+                future.cancel()
 
             def forward_cancel(done: Future[T]) -> None:
                 if done.cancelled():
                     with contextlib.suppress(RuntimeError):  # the loop has ended: so has the task
                         self.loop.call_soon_threadsafe(task.cancel)
 
+            task.add_done_callback(end)
             future.add_done_callback(forward_cancel)
 
-        self.loop.call_soon_threadsafe(start)
+        waited_for = self._thread.waited_for
+        waited_for[future] = coroutine
+        future.add_done_callback(lambda done: waited_for.pop(done, None))
+        if not self.post(start):
+            coroutine.close()
+            future.cancel()
         return future
 
     def post(self, callback: Callable[..., object], *arguments: object) -> bool:
-        """Call soon on the loop, from anywhere, a finalizer included; False if the loop has ended."""
+        """Call soon on the loop, from anywhere, a finalizer included.
+
+        False if the loop has ended, or runs in the parent of this forked process.
+        """
+        if self._thread.pid != os.getpid():
+            return False
         try:
             self.loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:
@@ -214,6 +278,9 @@ class LoopLease:
     def _drop(self) -> None:
         global _current
         with _lock:
+            if self._dropped:
+                return
+            self._dropped = True
             self._thread.leases -= 1
             last = self._thread.leases == 0
             if last and _current is self._thread:
@@ -229,10 +296,13 @@ class LoopLease:
 
     def release(self) -> None:
         """Give the lease back; if it was the last, wait until the thread has ended."""
-        self.release_soon()
+        self._released = True
+        if self._thread.pid != os.getpid():
+            return
+        self._drop()
         with _lock:
-            alive = self._thread.leases > 0 and _current is self._thread
-        if not alive:
+            ended = self._thread.leases == 0
+        if ended:
             self._thread.join()
 
 
@@ -258,14 +328,15 @@ def run_on_loop(coroutine: Coroutine[Any, Any, T], *, using: Closable | None = N
 def _at_exit() -> None:
     thread = _current
     if thread is not None and thread.pid == os.getpid():
-        with contextlib.suppress(RuntimeError):
-            thread.loop.call_soon_threadsafe(thread.stop)
+        thread.stop()
         thread.join()
 
 
 def _after_fork_in_child() -> None:
     # The loop's thread does not exist in the child; a lock held at the fork would stay held.
     global _current, _lock
+    if _current is not None:
+        _of_the_parent.append(_current)
     _current = None
     _lock = threading.Lock()
 

@@ -1,0 +1,53 @@
+"""Where each field of a batch lies in its slab."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aioloader.tree import flatten
+
+if TYPE_CHECKING:
+    from aioloader.types import FieldSpec, Tree
+
+ALIGNMENT = 64
+"""Bytes. TensorFlow, JAX and dlpack take a numpy buffer without a copy only on such a boundary."""
+
+
+@dataclass(frozen=True)
+class FieldPlace:
+    """One field: its spec, and the offset in bytes of its ``(batch_size, *shape)`` array."""
+
+    path: str
+    spec: FieldSpec
+    offset: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The header (position and validity of every slot) and the fields, each on an aligned offset."""
+
+    structure: Tree
+    batch_size: int
+    positions_offset: int
+    valid_offset: int
+    fields: tuple[FieldPlace, ...]
+    nbytes: int
+
+    @classmethod
+    def plan(cls, structure: Tree, batch_size: int) -> Layout:
+        """The layout for ``batch_size`` samples of a tree of `FieldSpec`."""
+        cursor = 0
+
+        def place(nbytes: int) -> int:
+            nonlocal cursor
+            offset = cursor
+            cursor = -(-(cursor + nbytes) // ALIGNMENT) * ALIGNMENT
+            return offset
+
+        positions_offset = place(batch_size * np.dtype(np.int64).itemsize)
+        valid_offset = place(batch_size)
+        fields = tuple(FieldPlace(path, spec, place(batch_size * spec.nbytes)) for path, spec in flatten(structure))
+        return cls(structure, batch_size, positions_offset, valid_offset, fields, cursor)

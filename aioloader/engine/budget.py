@@ -1,0 +1,127 @@
+"""A capacity shared by streams: requests on the wire, or bytes held. Oldest first, and never a dead-lock.
+
+Each stream has an account. An account that holds nothing is always granted, whatever the others hold, so the oldest
+unfinished sample of every stream moves; one sample larger than the whole budget passes alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+
+
+class Budget:
+    """``capacity`` units (requests, or bytes) for all accounts together.
+
+    ``reserve`` is awaited on one loop; ``release`` may come from any thread.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.used = 0
+        self.peak = 0
+        self._lock = threading.Lock()
+        self._accounts: list[Account] = []
+
+    def open(self) -> Account:
+        """An account for one stream."""
+        account = Account(self)
+        self._accounts.append(account)
+        return account
+
+    def grow(self, capacity: int) -> None:
+        """Raise the capacity to at least ``capacity``."""
+        self.capacity = max(self.capacity, capacity)
+
+    def take(self, account: Account, amount: int) -> bool:
+        """Reserve at once if the rules allow it."""
+        with self._lock:
+            if account.used and self.used + amount > self.capacity:
+                return False
+            account.used += amount
+            self.used += amount
+            self.peak = max(self.peak, self.used)
+            return True
+
+    def put(self, account: Account, amount: int) -> None:
+        """Give back; then let the accounts' oldest waiters try again."""
+        with self._lock:
+            amount = min(amount, account.used)  # a decode may end after its stream's account was closed
+            account.used -= amount
+            self.used -= amount
+            waiting = [account for account in self._accounts if account.waiting]
+        for other in waiting:
+            other.wake()
+
+    def forget(self, account: Account) -> None:
+        """Close an account: what it held is free again."""
+        with contextlib.suppress(ValueError):
+            self._accounts.remove(account)
+            self.put(account, account.used)
+
+
+class Account:
+    """One stream's share of a `Budget`; waiters are served in the order they came."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.used = 0
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._wake_posted = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a reservation waits."""
+        return bool(self._waiters)
+
+    async def reserve(self, amount: int) -> None:
+        """Wait for ``amount`` units. Cancelled while waiting, nothing is held."""
+        if not self._waiters and self._budget.take(self, amount):
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((amount, future))
+        self._serve()  # a release may have come between the refusal and the append
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self.release(amount)  # granted and cancelled at once
+            else:
+                with contextlib.suppress(ValueError):
+                    self._waiters.remove((amount, future))
+                self._serve()
+            raise
+
+    def release(self, amount: int) -> None:
+        """Give ``amount`` units back; any thread."""
+        self._budget.put(self, amount)
+
+    def wake(self) -> None:
+        """Have the waiters served on their loop; any thread."""
+        if self._wake_posted:
+            return
+        try:
+            _, future = self._waiters[0]
+        except IndexError:
+            return
+        self._wake_posted = True
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the waiters with it
+            future.get_loop().call_soon_threadsafe(self._serve)
+
+    def _serve(self) -> None:
+        self._wake_posted = False
+        while self._waiters:
+            amount, future = self._waiters[0]
+            if future.done():
+                self._waiters.popleft()
+            elif self._budget.take(self, amount):
+                self._waiters.popleft()
+                future.set_result(None)
+            else:
+                return
+
+    def close(self) -> None:
+        """Free everything the account holds; idempotent."""
+        self._budget.forget(self)

@@ -1,0 +1,135 @@
+"""A whole step becomes the consumer's batch: labels, stand-ins, weights, the count, the lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aioloader.engine.job import shown_key
+from aioloader.engine.ledger import LedgerEntry
+from aioloader.errors import InvariantError, SkipBudgetExceededError
+from aioloader.order.keys import PURPOSE_STAND_IN, derive_key
+from aioloader.tree import unflatten
+from aioloader.types import Batch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from aioloader.batch.slab import Slab
+    from aioloader.engine.job import Job
+    from aioloader.engine.step import Step
+
+PROBATION_SAMPLES = 100
+"""Samples before a failure rate means anything: two bad ones of the first ten are not 20 %."""
+
+
+def deliver(job: Job, step: Step) -> Batch:
+    """The batch of a whole step.
+
+    Raises the failure of the step's first failed slot under ``on_error="raise"``, `SkipBudgetExceededError` where
+    too many samples (or all of a batch) failed, `InvariantError` where a slot holds another position than planned.
+    """
+    counters = job.counters
+    counters.decode.latency.record_all(step.decode_s)
+    if step.failures and job.options.on_error == "raise":
+        _, error = min(step.failures, key=lambda failure: failure[0])
+        raise error
+    slab = _complete(job, step)
+    _verify(step, slab)
+    valid = slab.valid[: step.slots].copy()
+    valid[step.n_real :] = False  # another rank's samples, standing in so that all ranks have equal batches
+    arrays = [array[: step.slots] for array in lend(job, slab)]
+    parts = unflatten(slab.layout.structure, arrays)
+    if job.emit_weights:
+        parts = (*parts[:2], sample_weights(job, step, parts, valid))
+    return Batch.build(parts, sample_ids=step.sample_ids, valid=valid, epoch=step.epoch, step=step.number)
+
+
+def lend(job: Job, slab: Slab) -> list[NDArray[Any]]:
+    """The slab's fields as the consumer's views; the ring's figures are counted."""
+    ring = job.workspace.ring
+    assert ring is not None  # there is a slab, so there is a ring
+    views = ring.lend(slab)
+    job.counters.private_copies = ring.private_copies
+    job.counters.slab_bytes = ring.allocated * ring.layout.nbytes
+    return views
+
+
+def _complete(job: Job, step: Step) -> Slab:
+    slab = step.slab
+    chosen = stand_ins(step, job.order.seed)
+    if slab is None or (step.failures and not chosen):
+        raise SkipBudgetExceededError(
+            f"epoch {step.epoch}, step {step.number}: every sample of the batch failed, so none can stand in; "
+            f"the first: {min(step.failures, key=lambda failure: failure[0])[1]}"
+        ) from step.failures[0][1]
+    if not job.workspace.decoder_fills_all:
+        labels = job.samples.batch_labels(step.sample_ids)
+        if labels is not None:
+            slab.fields[-1][: step.slots] = labels
+    for slot, source in chosen.items():
+        slab.copy_slot(source, slot)
+        slab.positions[slot] = step.positions[slot]
+    if step.failures:
+        _account(job, step, chosen)
+    return slab
+
+
+def stand_ins(step: Step, seed: int) -> dict[int, int]:
+    """Failed slot to the good slot of the same batch that stands in; a function of (seed, epoch, position).
+
+    Empty where nothing failed, or no slot is good.
+    """
+    failed = sorted(slot for slot, _ in step.failures)
+    good = sorted(set(range(step.slots)) - set(failed)) if failed else []
+    if not good:
+        return {}
+    return {
+        slot: good[derive_key(seed, PURPOSE_STAND_IN, step.epoch, int(step.positions[slot])) % len(good)]
+        for slot in failed
+    }
+
+
+def _account(job: Job, step: Step, chosen: dict[int, int]) -> None:
+    errors = dict(step.failures)
+    job.ledger.record(
+        LedgerEntry(
+            epoch=step.epoch,
+            position=int(step.positions[slot]),
+            sample_id=int(step.sample_ids[slot]),
+            key=shown_key(job.samples[int(step.sample_ids[slot])].key),
+            stage=errors[slot].stage,
+            error=errors[slot].reason,
+            stand_in=int(step.sample_ids[source]),
+        )
+        for slot, source in chosen.items()
+    )
+    counters = job.counters
+    skipped, seen = counters.skipped + len(chosen), counters.samples + step.slots
+    if seen >= PROBATION_SAMPLES and skipped > job.options.max_error_rate * seen:
+        raise SkipBudgetExceededError(
+            f"{skipped} of {seen} samples failed, more than max_error_rate={job.options.max_error_rate:g} allows; "
+            f"the last: {step.failures[-1][1]} Repair them, pass the ledger as skip_list=, or raise max_error_rate."
+        ) from step.failures[-1][1]
+
+
+def _verify(step: Step, slab: Slab) -> None:
+    """Loss is loud: every slot must hold the position that was planned for it."""
+    held = slab.positions[: step.slots]
+    if not np.array_equal(held, step.positions):
+        wrong = int(np.flatnonzero(held != step.positions)[0])
+        raise InvariantError(
+            f"epoch {step.epoch}, step {step.number}, slot {wrong}: holds position {held[wrong]}, "
+            f"planned was {step.positions[wrong]}; please report this with the versions you use"
+        )
+
+
+def sample_weights(job: Job, step: Step, parts: tuple[Any, ...], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """float32 ``(N,)``: the given weights times the class weights, 0 where a stand-in fills the slot."""
+    weights = np.ones(step.slots, np.float32) if job.weights is None else job.weights[step.sample_ids]
+    if job.class_weights is not None:
+        labels = np.asarray(parts[1])
+        classes = labels.argmax(axis=-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.reshape(-1)
+        weights = weights * np.array([job.class_weights.get(int(label), 1.0) for label in classes], dtype=np.float32)
+    return np.where(valid, weights, np.float32(0))

@@ -1,0 +1,135 @@
+"""The consumer's end of a stream: one epoch's batches, for a thread or for a coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import weakref
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+from aioloader.engine.deliver import deliver
+from aioloader.errors import LoaderClosedError, StalledError, StreamReplacedError
+
+if TYPE_CHECKING:
+    from aioloader.engine.session import Session
+    from aioloader.engine.step import Step
+    from aioloader.engine.stream import Stream
+    from aioloader.types import Batch
+
+
+def _close_if_owned(stream: Stream, token: object) -> None:
+    if stream.owner is token:
+        stream.close_soon()
+
+
+class _Epoch:
+    """What both iterators share: ownership, the count of steps, the ending."""
+
+    def __init__(self, session: Session, epoch: int, epochs_ahead: int, keep_alive: object) -> None:
+        self._session = session
+        self._stream = session.open(epoch, epochs_ahead)
+        self._token = object()
+        self._stream.owner = self._token
+        self._epoch = epoch
+        self._left = session.job.plan.steps
+        self._keep_alive = keep_alive  # the loader: `for batch in Loader(...)` must not collect it
+        self._finalizer = weakref.finalize(self, _close_if_owned, self._stream, self._token)
+        self._finalizer.atexit = False
+
+    @property
+    def epoch(self) -> int:
+        """The epoch's number, from 0."""
+        return self._epoch
+
+    def close(self) -> None:
+        """End it now: requests are cancelled, nothing is left within a second. Idempotent."""
+        self._left = 0
+        if self._finalizer.detach() and self._stream.owner is self._token:
+            self._stream.close()
+
+    def _check(self) -> bool:
+        """Whether a batch is left; raises where the stream is no longer this iterator's."""
+        if self._left == 0:
+            return False
+        if self._session.closed:
+            raise LoaderClosedError("the loader was closed while this epoch was being read")
+        if self._stream.owner is not self._token:
+            self._left = 0
+            raise StreamReplacedError(
+                f"epoch {self._epoch} ended: another iterator of this loader was opened. "
+                "Use one iterator at a time, or a second Loader."
+            )
+        return True
+
+    def _take(self, step: Step, asked_at: float) -> Batch:
+        job = self._session.job
+        try:
+            batch = deliver(job, step)
+        except BaseException:
+            self.close()
+            raise
+        job.counters.received(asked_at, step.n_real, len(step.failures))
+        self._left -= 1
+        if self._left == 0:
+            job.counters.epochs += 1
+            self._finalizer.detach()
+            if self._stream.state.last_epoch <= self._epoch:
+                self._stream.close()
+        return batch
+
+    def _time_left(self) -> float:
+        """Seconds until a wait counts as a stall; raises `StalledError` when it does."""
+        limit_s = self._session.job.options.stall_timeout_s
+        left_s = self._stream.state.last_progress + limit_s - monotonic()
+        if left_s > 0:
+            return left_s
+        description = self._stream.describe_in_flight()
+        self.close()
+        raise StalledError(
+            f"no sample was fetched or decoded for stall_timeout_s={limit_s:g}: {description}. "
+            "Check the store and the decoder, or raise stall_timeout_s."
+        )
+
+
+class EpochIterator(_Epoch):
+    """One epoch's batches, pulled from a thread. Ctrl-C interrupts a wait at once."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        asked_at = self._session.job.counters.asked()
+        while self._check():
+            ready = threading.Event()
+            step = self._stream.pop(ready.set)
+            if step is not None:
+                return self._take(step, asked_at)
+            ready.wait(self._time_left())
+        raise StopIteration
+
+
+class AsyncEpochIterator(_Epoch):
+    """One epoch's batches, awaited on any loop. A cancelled wait loses nothing: the batch stays for the next."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        asked_at = self._session.job.counters.asked()
+        while self._check():
+            loop = asyncio.get_running_loop()
+            ready = asyncio.Event()
+
+            def announce(loop: asyncio.AbstractEventLoop = loop, ready: asyncio.Event = ready) -> None:
+                with contextlib.suppress(RuntimeError):  # the consumer's loop has ended
+                    loop.call_soon_threadsafe(ready.set)
+
+            step = self._stream.pop(announce)
+            if step is not None:
+                return self._take(step, asked_at)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._time_left()):
+                    await ready.wait()
+        raise StopAsyncIteration

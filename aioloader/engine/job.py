@@ -1,0 +1,134 @@
+"""What a loader's streams work on, and the memory they share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aioloader.batch.layout import Layout
+from aioloader.batch.ring import SlabRing
+from aioloader.errors import OptionError
+from aioloader.order.keys import sample_rng
+from aioloader.storage.redact import redact_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aioloader.batch.slab import Slab
+    from aioloader.decode.function import BoundDecoder
+    from aioloader.engine.ledger import Ledger
+    from aioloader.engine.options import EngineOptions
+    from aioloader.engine.step import Step
+    from aioloader.monitor.stats import Counters
+    from aioloader.order.permutation import EpochOrder
+    from aioloader.order.ranks import RankPlan
+    from aioloader.types import FieldSpec, SampleRef, Store, Transform, Tree
+
+
+class Samples(Protocol):
+    """What the engine needs of a dataset."""
+
+    @property
+    def store(self) -> Store:
+        """Where the bytes are."""
+        ...
+
+    @property
+    def label_spec(self) -> FieldSpec | None:
+        """Shape and dtype of one sample's label; None without labels."""
+        ...
+
+    def batch_labels(self, ids: NDArray[np.int64], /) -> NDArray[Any] | None:
+        """The labels of ``ids``, first axis the sample; None without labels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> SampleRef: ...
+
+
+class Workspace:
+    """The ring of one loader, made when the fields are known: declared, or taken from the first sample."""
+
+    def __init__(self, batch_size: int, max_queue_size: int, slab_bytes: int) -> None:
+        self._batch_size = batch_size
+        self._max_queue_size = max_queue_size
+        self._slab_bytes = slab_bytes
+        self._lock = threading.Lock()
+        self.ring: SlabRing | None = None
+        self.first_key: str | None = None
+        """The sample that set the fields; None where the decoder's ``spec()`` declared them."""
+        self.decoder_fills_all = False
+        """Whether the decoder returns the batch's whole tuple; else the label is the dataset's."""
+
+    @property
+    def ring_slabs(self) -> int:
+        """Steps that may be open at once; 1 until the fields are known."""
+        return self.ring.ring_slabs if self.ring is not None else 1
+
+    def slab_for(self, step: Step) -> Slab:
+        """The step's slab, taken from the ring by whoever needs it first."""
+        with self._lock:
+            assert self.ring is not None  # callers have settled the fields, or looked
+            if step.slab is None:
+                step.slab = self.ring.take()
+            return step.slab
+
+    def settle(self, decoded: Tree, label: FieldSpec | None, first_key: str | None) -> None:
+        """Make the ring from the specs of what the decoder returns and of the label; the first call wins.
+
+        Raises `OptionError` where not even two slabs fit ``slab_bytes``.
+        """
+        with self._lock:
+            if self.ring is None:
+                self.decoder_fills_all = isinstance(decoded, tuple)
+                structure = decoded if self.decoder_fills_all else (decoded,) if label is None else (decoded, label)
+                layout = Layout.plan(structure, self._batch_size)
+                affordable = self._slab_bytes // (2 * max(layout.nbytes, 1))
+                if affordable < 2:
+                    raise OptionError(
+                        "max_memory",
+                        f"{self._slab_bytes:,} bytes for batches",
+                        f"at least {4 * layout.nbytes:,} bytes: a batch of {self._batch_size} samples takes "
+                        f"{layout.nbytes:,} and four are needed; lower batch_size or raise max_memory",
+                    )
+                self.first_key = first_key
+                self.ring = SlabRing(layout, min(self._max_queue_size + 2, affordable))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything a stream needs to know; shared by all streams of a loader, written by none.
+
+    ``weights`` are per-sample weights (float32, all samples), ``class_weights`` maps a label to its weight;
+    ``emit_weights`` adds ``sample_weight`` as a third array.
+    """
+
+    samples: Samples
+    decoder: BoundDecoder
+    transform: Transform | None
+    order: EpochOrder
+    plan: RankPlan
+    options: EngineOptions
+    workspace: Workspace
+    counters: Counters
+    ledger: Ledger
+    weights: NDArray[np.float32] | None = None
+    class_weights: Mapping[int, float] | None = None
+    emit_weights: bool = False
+    knobs: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+    def rng(self, epoch: int, sample_id: int) -> np.random.Generator | None:
+        """The sample's generator; None where nobody draws from it (building one costs 10 µs)."""
+        if not self.decoder.needs_rng and self.transform is None:
+            return None
+        return sample_rng(self.order.seed, epoch, sample_id)
+
+
+def shown_key(key: str) -> str:
+    """A key as errors and ledgers may show it: an absolute URL without its secrets."""
+    return redact_url(key) if "://" in key else key

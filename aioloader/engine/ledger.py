@@ -1,0 +1,73 @@
+"""The list of samples that were skipped, as JSON lines that a person and ``skip_list=`` can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aioloader.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One skipped sample and the one that stands in for it."""
+
+    epoch: int
+    position: int
+    sample_id: int
+    key: str
+    stage: str
+    error: str
+    stand_in: int
+
+
+class Ledger:
+    """Entries in memory and, with a ``path``, appended to a file line by line."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self._entries: list[LedgerEntry] = []
+        self._lock = threading.Lock()
+
+    @property
+    def entries(self) -> tuple[LedgerEntry, ...]:
+        """Everything recorded so far, in the order the batches were delivered."""
+        return tuple(self._entries)
+
+    def record(self, entries: Iterable[LedgerEntry]) -> None:
+        """Append ``entries``; the file is flushed before this returns."""
+        new = list(entries)
+        with self._lock:
+            self._entries.extend(new)
+            if self.path is not None and new:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in new)
+
+
+def read_skip_list(source: str | os.PathLike[str] | Iterable[str]) -> frozenset[str]:
+    """The keys to leave out: from a ledger file, or an iterable of keys.
+
+    Raises `DatasetError` naming the line that is not a ledger entry.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return frozenset(source)
+    keys = set()
+    with Path(source).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                keys.add(str(json.loads(line)["key"]))
+            except (ValueError, KeyError, TypeError) as exc:
+                raise DatasetError(
+                    f"skip_list {os.fspath(source)}: line {number} is not a ledger entry; "
+                    'each line must be a JSON object with a "key"'
+                ) from exc
+    return frozenset(keys)

@@ -1,0 +1,29 @@
+"""The engine's numbers, after "auto" has been resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+OnError = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What a stream runs with. Counts unless the name says bytes or seconds.
+
+    ``concurrency`` requests in flight (C), ``look_ahead`` samples started ahead of the consumer (R), ``workers``
+    decoders in parallel, ``max_queue_size`` finished batches. ``body_bytes`` bounds fetched bodies that wait for
+    a decoder (None: the process's shared budget), ``slab_bytes`` all slabs.
+    """
+
+    concurrency: int
+    look_ahead: int
+    workers: int
+    max_queue_size: int
+    body_bytes: int | None
+    slab_bytes: int
+    on_error: OnError = "raise"
+    max_error_rate: float = 0.01
+    stall_timeout_s: float = 120.0
+    close_timeout_s: float = 5.0

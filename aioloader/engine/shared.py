@@ -1,0 +1,67 @@
+"""What all loaders of the process share: decode threads, the byte budget, and a request limit for each origin."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from aioloader.engine.budget import Budget
+from aioloader.engine.lanes import DecodeThreads
+
+PROCESS_BODY_BYTES = 512_000_000
+"""Bytes of fetched bodies that wait for a decoder, all loaders together, unless a loader sets ``max_memory``."""
+
+
+class Shared:
+    """Made for the first open loader, ended with the last."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.users = 0  # guarded by _lock
+        self.ended = False
+        self.threads = DecodeThreads()
+        self.bodies = Budget(PROCESS_BODY_BYTES)
+        self._origins: dict[str, Budget] = {}
+
+    def requests_to(self, origin: str, concurrency: int) -> Budget:
+        """The limit on requests in flight to ``origin``: the largest that a loader of this process asked for."""
+        with _lock:
+            budget = self._origins.setdefault(origin, Budget(concurrency))
+            budget.grow(concurrency)
+            return budget
+
+
+_lock = threading.Lock()
+_current: Shared | None = None
+
+
+def acquire() -> Shared:
+    """A share in the process's workers and budgets."""
+    global _current
+    with _lock:
+        if _current is None or _current.pid != os.getpid():
+            _current = Shared()
+        _current.users += 1
+        return _current
+
+
+def release(shared: Shared) -> None:
+    """Give the share back; the last one tells the threads to end."""
+    global _current
+    with _lock:
+        shared.users -= 1
+        last = shared.users == 0
+        if last and _current is shared:
+            _current = None
+    if last:
+        shared.ended = True
+        shared.threads.end()
+
+
+def _after_fork_in_child() -> None:
+    global _current, _lock
+    _current = None
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

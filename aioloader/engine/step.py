@@ -1,0 +1,49 @@
+"""One step of a stream while its slots are being filled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aioloader.batch.slab import Slab
+    from aioloader.errors import SampleError
+    from aioloader.types import SampleRef
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """``index`` counts within the stream, ``number`` within its epoch. Guarded by the stream's lock."""
+
+    index: int
+    epoch: int
+    number: int
+    positions: NDArray[np.int64]
+    n_real: int
+    sample_ids: NDArray[np.int64]
+    remaining: int
+    slab: Slab | None = None
+    decoding: int = 0
+    decode_s: list[float] = field(default_factory=list)
+    failures: list[tuple[int, SampleError]] = field(default_factory=list)
+
+    @property
+    def slots(self) -> int:
+        """Slots of this step, stand-ins included."""
+        return len(self.positions)
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A fetched sample on its way to a slot. ``decoded`` is set where the decoder was a coroutine."""
+
+    ticket: int
+    step: Step
+    slot: int
+    sample: SampleRef
+    body: bytes
+    reserved_bytes: int
+    decoded: Any = None

@@ -1,0 +1,254 @@
+"""One running stream: C fetchers on the loop, decode lanes in threads, around a `StreamState`.
+
+The order of reservations is ticket, bytes, request: each queue is first come first served, so the oldest sample holds
+the oldest place in all three, and a request is never held while bytes are waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
+
+from aioloader.engine.decoding import decode_item, wrap_foreign
+from aioloader.engine.job import shown_key
+from aioloader.engine.state import StreamState, Waiter
+from aioloader.engine.step import Item
+from aioloader.errors import DecodeError, InvariantError, OptionError, SampleError, StoreError
+
+if TYPE_CHECKING:
+    from aioloader.engine.job import Job
+    from aioloader.engine.shared import Shared
+    from aioloader.engine.step import Step
+    from aioloader.runtime.loop import LoopLease
+    from aioloader.types import SampleRef
+
+_FIRST_GUESS_BYTES = 128 * 1024
+"""Reserved for a body of unknown size until one has been seen."""
+
+
+class Stream:
+    """Created by the session in the caller's thread; ``run`` is its one task on the loop."""
+
+    def __init__(self, job: Job, shared: Shared, lease: LoopLease, first_epoch: int, last_epoch: int) -> None:
+        self.state = StreamState(job, first_epoch, last_epoch)
+        self.owner: object | None = None
+        """The iterator that reads it now; another one opening it makes the former raise."""
+        self._job = job
+        self._threads = shared.threads
+        self._lease = lease
+        self._store = job.samples.store
+        self._bodies = shared.bodies.open()
+        self._requests = shared.requests_to(self._store.origin, job.options.concurrency).open()
+        self._more = asyncio.Event()
+        self._starved = False
+        self._cursor = 0
+        self._mean_bytes = float(_FIRST_GUESS_BYTES)
+        self._in_flight: dict[int, tuple[str, str, float]] = {}
+        self._ended = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    # -- on the loop -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin fetching; on the loop."""
+        if self.state.closed:
+            self._ended.set()
+            return
+        self._threads.add(self, self._job.options.workers)
+        self._task = self._lease.spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as fetchers:
+                for _ in range(self._job.options.concurrency):
+                    fetchers.create_task(self._fetch_in_order())
+        except asyncio.CancelledError:
+            pass  # end() cancels this task; nobody awaits it
+        except BaseExceptionGroup as group:
+            self._break(group.exceptions[0])
+        finally:
+            self._finish()
+
+    def _break(self, exc: BaseException) -> None:
+        """A defect of ours: the consumer must hear of it instead of waiting."""
+        error = InvariantError(f"the engine failed with {type(exc).__name__}: {exc}; please report this")
+        error.__cause__ = exc
+        self._wake(self.state.close(broken=error))
+
+    def _finish(self) -> None:
+        self._threads.remove(self)
+        self._wake(self.state.close())
+        self._bodies.close()
+        self._requests.close()
+        self._ended.set()
+
+    async def _fetch_in_order(self) -> None:
+        while True:
+            while self._cursor >= self.state.ticket_limit:
+                self._more.clear()
+                self._starved = True
+                if self._cursor < self.state.ticket_limit:
+                    break  # the consumer moved between the two looks
+                await self._more.wait()
+            ticket = self._cursor
+            self._cursor += 1
+            await self._fetch(ticket)
+
+    async def _fetch(self, ticket: int) -> None:
+        step, slot = self.state.locate(ticket)
+        sample = self._job.samples[int(step.sample_ids[slot])]
+        reserved = sample.size_bytes or int(self._mean_bytes)
+        await self._bodies.reserve(reserved)
+        await self._requests.reserve(1)
+        counters = self._job.counters
+        started = monotonic()
+        self._in_flight[ticket] = sample.key, "fetch", started
+        counters.in_flight += 1
+        counters.in_flight_peak = max(counters.in_flight_peak, counters.in_flight)
+        item, error = None, None
+        try:
+            body = await self._store.get(sample.key, sample.byte_range)
+            item = Item(ticket, step, slot, sample, body, reserved)
+        except BaseException as exc:
+            if _is_cancelled(exc):
+                raise
+            error = self._named(exc, sample)
+        finally:
+            counters.in_flight -= 1
+            self._requests.release(1)
+            self._in_flight.pop(ticket, None)
+        if item is None:
+            assert error is not None
+            counters.fetch.failed += 1
+            self._bodies.release(reserved)
+            self._wake(self.state.failed(ticket, step, slot, error))
+            self._threads.announce(1)  # the first sample's place as the one that sets the shapes may have moved on
+            return
+        counters.fetch.latency.record(monotonic() - started)
+        counters.bytes_fetched += len(item.body)
+        self._mean_bytes += 0.05 * (len(item.body) - self._mean_bytes)
+        await self._hand_on(item)
+
+    async def _hand_on(self, item: Item) -> None:
+        if self._job.decoder.is_async:
+            started = perf_counter()
+            try:
+                rng = self._job.rng(item.step.epoch, item.sample.index)
+                item.decoded = await self._job.decoder.decode_async(item.body, item.sample, rng)
+            except BaseException as exc:
+                if _is_cancelled(exc):
+                    raise
+                error = self._named(exc, item.sample, item)
+                self._job.counters.decode.failed += 1
+                self._bodies.release(item.reserved_bytes)
+                self._wake(self.state.failed(item.ticket, item.step, item.slot, error))
+                self._threads.announce(1)
+                return
+            self._job.counters.decode.latency.record(perf_counter() - started)
+        self.state.offer(item)
+        self._threads.announce(1)
+
+    def _named(self, exc: BaseException, sample: SampleRef, item: Item | None = None) -> SampleError:
+        """The failure with the sample's name on it and its cause kept."""
+        if isinstance(exc, SampleError):
+            return exc.with_sample(sample.index)
+        if item is not None:
+            error = wrap_foreign(exc, item, DecodeError, "the decoder raised")
+        else:
+            reason = f"the store raised {type(exc).__name__}: {exc}".replace(sample.key, shown_key(sample.key))
+            hint = "A store should raise aioloader.errors.StoreError; see the cause above."
+            error = StoreError(reason, shown_key(sample.key), hint, sample.byte_range, 1, "fetch", sample.index)
+        error.__cause__ = exc
+        return error
+
+    def _go_on(self) -> None:
+        self._more.set()
+
+    async def end(self) -> None:
+        """Cancel every fetch and wait until none is left; on the loop. Idempotent."""
+        self._wake(self.state.close())
+        if self._task is not None:
+            self._task.cancel()
+            await self._ended.wait()
+
+    # -- in decode threads -------------------------------------------------------------------------------
+
+    def work(self) -> bool:
+        """Decode the oldest sample that may be decoded; False if there is none."""
+        item = self.state.take()
+        if item is None:
+            return False
+        self._in_flight[item.ticket] = item.sample.key, "decode", monotonic()
+        error = None
+        first = item.step.slab is None
+        started = perf_counter()
+        try:
+            decode_item(self._job, item)
+        except SampleError as exc:
+            error = exc
+        except OptionError as exc:
+            self._wake(self.state.close(broken=exc))
+        except BaseException as exc:
+            self._break(exc)
+        duration_s = perf_counter() - started
+        if error is not None:
+            self._job.counters.decode.failed += 1
+        self._in_flight.pop(item.ticket, None)
+        self._bodies.release(item.reserved_bytes)
+        self._wake(self.state.decoded(item, duration_s, error))
+        if first:
+            self._threads.announce(self._job.options.workers)  # the shapes are known: all may decode
+        return True
+
+    # -- for the consumer --------------------------------------------------------------------------------
+
+    def pop(self, waiter: Waiter | None = None) -> Step | None:
+        """The next whole step, or None and ``waiter`` is called once when to look again."""
+        step = self.state.pop(waiter)
+        if step is not None:
+            if self._starved:
+                self._starved = False
+                self._lease.post(self._go_on)
+            self._threads.announce(self._job.options.workers)  # the ring has room for one more step
+        return step
+
+    def extend(self, last_epoch: int) -> None:
+        """Let fetching run up to the end of ``last_epoch``."""
+        self.state.last_epoch = max(self.state.last_epoch, last_epoch)
+        self._starved = False
+        self._lease.post(self._go_on)
+
+    def close(self) -> None:
+        """End it: nothing more is delivered from now on, the rest follows on the loop. Not for finalizers."""
+        self._wake(self.state.close())
+        self.close_soon()
+
+    def close_soon(self) -> None:
+        """End it without waiting or locking; from anywhere, a finalizer included."""
+        self._lease.post(self._begin_end)
+
+    def _begin_end(self) -> None:
+        self._wake(self.state.close())
+        if self._task is not None:
+            self._task.cancel()
+
+    def describe_in_flight(self, most: int = 5) -> str:
+        """The oldest samples being worked on, and for how long; for `StalledError`."""
+        now = monotonic()
+        oldest = sorted(self._in_flight.copy().values(), key=lambda entry: entry[2])[:most]
+        if not oldest:
+            return "nothing is in flight"
+        parts = [f"{shown_key(key)} ({stage}, {now - since:.1f} s)" for key, stage, since in oldest]
+        return f"{len(self._in_flight)} in flight, the oldest: " + ", ".join(parts)
+
+    @staticmethod
+    def _wake(waiter: Waiter | None) -> None:
+        if waiter is not None:
+            waiter()
+
+
+def _is_cancelled(exc: BaseException) -> bool:
+    """Whether ``exc`` is our own cancelling, not a CancelledError that a decoder or store raised by itself."""
+    task = asyncio.current_task()
+    return isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,0 +1,325 @@
+"""`Loader` and `AsyncLoader`: the faces of the package, and the only place where the floors are wired together."""
+
+from __future__ import annotations
+
+import secrets
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+
+import numpy as np
+
+from aioloader.decode.function import as_decoder
+from aioloader.engine.iterate import AsyncEpochIterator, EpochIterator
+from aioloader.engine.job import Job, Workspace, shown_key
+from aioloader.engine.ledger import Ledger, LedgerEntry, read_skip_list
+from aioloader.engine.session import Session
+from aioloader.engine.shared import PROCESS_BODY_BYTES
+from aioloader.errors import EmptyDatasetError, OptionError
+from aioloader.monitor.report import render
+from aioloader.monitor.stats import Counters, LoaderStats
+from aioloader.order.permutation import EpochOrder
+from aioloader.order.ranks import RankPlan
+from aioloader.runtime.threads import DaemonThreads
+from aioloader.tune.knobs import Auto, Knobs, describe, resolve
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from aioloader.dataset.samples import Dataset
+    from aioloader.engine.options import OnError
+    from aioloader.types import Batch, Decoder, Transform
+
+
+class _Base:
+    """What both loaders are made of; see `Loader` for the options."""
+
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        decode: Decoder | Any,
+        transform: Transform | None = None,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        seed: int | None = None,
+        drop_last: bool | Auto = "auto",
+        concurrency: int | Auto = "auto",
+        workers: int | Auto = "auto",
+        use_multiprocessing: bool | Auto = "auto",
+        max_queue_size: int | Auto = "auto",
+        order: Literal["strict", "window", "any"] = "strict",
+        on_error: OnError = "raise",
+        max_error_rate: float = 0.01,
+        ledger: str | os.PathLike[str] | None = None,
+        skip_list: str | os.PathLike[str] | Iterable[str] = (),
+        max_memory: int | str | Auto = "auto",
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: str | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        stall_timeout_s: float = 120.0,
+        close_timeout_s: float = 5.0,
+    ) -> None:
+        knobs = Knobs(
+            batch_size=batch_size,
+            concurrency=concurrency,
+            workers=workers,
+            use_multiprocessing=use_multiprocessing,
+            max_queue_size=max_queue_size,
+            order=order,
+            on_error=on_error,
+            max_error_rate=max_error_rate,
+            max_memory=max_memory,
+            stall_timeout_s=stall_timeout_s,
+            close_timeout_s=close_timeout_s,
+        )
+        _check_shuffle(shuffle, seed, rank, world_size)
+        skipped_keys = read_skip_list(skip_list)
+        if skipped_keys:
+            data = data.without([key for key in data.keys if shown_key(key) in skipped_keys])
+        if len(data) == 0:
+            raise EmptyDatasetError(f"{data!r} has no sample to load; check the URL, split() or skip_list")
+        options = resolve(knobs, remote="://" in data.store.origin and not data.store.origin.startswith("file:"))
+        plan = _plan(len(data), batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
+        padded = world_size > 1 and not plan.drop_last
+        _check_weights(data, class_weight, sample_weight)
+        self._data = data
+        self._seed = secrets.randbits(32) if seed is None else seed
+        self._knobs = describe(knobs, options)
+        self._next_epoch = 0
+        self._job = Job(
+            samples=data,
+            decoder=as_decoder(decode),
+            transform=transform,
+            order=EpochOrder(len(data), seed=self._seed, shuffle=shuffle),
+            plan=plan,
+            options=options,
+            workspace=Workspace(batch_size, options.max_queue_size, options.slab_bytes),
+            counters=Counters(),
+            ledger=Ledger(ledger),
+            weights=None if sample_weight is None else _weight_column(data, sample_weight),
+            class_weights=class_weight,
+            emit_weights=class_weight is not None or sample_weight is not None or (padded and data.labels is not None),
+        )
+        self._session = Session(self._job)
+        self._finalizer = weakref.finalize(self, self._session.close_soon)
+        self._finalizer.atexit = False  # the background loop ends everything at exit
+
+    @property
+    def data(self) -> Dataset:
+        """The dataset that is loaded, without what ``skip_list`` left out."""
+        return self._data
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a full batch on this rank."""
+        return self._job.plan.batch_size
+
+    @property
+    def seed(self) -> int:
+        """The seed of order and randomness: the one given, or the one drawn."""
+        return self._seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of one epoch on this rank; exact."""
+        return self._job.plan.steps
+
+    @property
+    def next_epoch(self) -> int:
+        """The number of the epoch that is opened next, from 0."""
+        return self._next_epoch
+
+    @property
+    def skipped(self) -> tuple[LedgerEntry, ...]:
+        """What ``on_error="skip"`` skipped so far, in order."""
+        return self._job.ledger.entries
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def stats(self) -> LoaderStats:
+        """The figures of now, as a frozen record."""
+        return self._job.counters.freeze()
+
+    def report(self) -> str:
+        """The figures of now as text: throughput, who waited, fetch and decode times, the knobs."""
+        return render(self.stats(), self._knobs, self._data.store.location)
+
+    def memory_bound(self) -> int:
+        """Bytes that batches and fetched bodies take at most: two rings of slabs and the body budget.
+
+        Known once the fields are: declared by the decoder, or after the first sample; 0 before. Batches the caller
+        keeps beyond the ring are private copies and come on top.
+        """
+        ring = self._job.workspace.ring
+        if ring is None:
+            return 0
+        return ring.bound_bytes + (self._job.options.body_bytes or PROCESS_BODY_BYTES)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._data!r}, batch_size={self.batch_size}, decode={self._job.decoder!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} holds threads and connections and cannot be pickled; "
+            "create it in the process that uses it"
+        )
+
+    def _begin_epoch(self, epoch: int | None) -> int:
+        chosen = self._next_epoch if epoch is None else epoch
+        if chosen < 0:
+            raise OptionError("epoch", repr(epoch), "a number from 0")
+        self._next_epoch = chosen + 1
+        return chosen
+
+    @property
+    def _epochs_ahead(self) -> int:
+        # A first plain loop makes exactly n requests; who loops again gets no gap between epochs.
+        return 1 if self._job.counters.epochs else 0
+
+
+class Loader(_Base):
+    """Batches of a dataset, for a ``for`` loop or (by `to_keras`) for ``model.fit``.
+
+    ::
+
+        with al.Loader(data, decode=al.ImageDecoder(size=(224, 224)), batch_size=64, shuffle=True, seed=0) as loader:
+            for images, labels in loader: ...
+
+    Each ``for`` is one epoch, in the order that ``seed`` and the epoch's number give, whatever ``concurrency`` and
+    ``workers`` are. A batch is a `Batch`: a tuple of numpy arrays with the batch axis first.
+
+    Options: ``decode`` a `Decoder` or a function of ``(data[, sample[, rng]])``; ``transform(decoded, rng)`` is
+    called after it. ``batch_size`` samples a batch on this rank. ``shuffle`` with ``seed``; ``seed=None`` draws one.
+    ``drop_last="auto"`` leaves a short last batch out when shuffling (unless it would be the only one).
+    ``concurrency`` requests in flight, ``workers`` parallel decoders, ``use_multiprocessing`` processes instead of
+    threads, ``max_queue_size`` finished batches: numbers, or "auto". ``on_error="raise"``, or ``"skip"``: a good sample
+    of the same batch stands in, ``batch.valid`` is False there, the ``ledger`` file names it, and more than
+    ``max_error_rate`` raises. ``skip_list`` is such a ledger (or keys) to leave out. ``max_memory`` bounds batches and
+    fetched bodies ("2GB"). ``class_weight`` (class id to weight) and ``sample_weight`` (the name of a manifest's
+    column) add a third array. ``rank`` of ``world_size`` processes reads its share. ``stall_timeout_s`` without any
+    sample moving raises `StalledError`; ``close_timeout_s`` bounds `close`.
+
+    Raises `OptionError` for a value that cannot work, `EmptyDatasetError` for no samples; while iterating, the
+    failed sample's error, `StalledError`, `StreamReplacedError` or `LoaderClosedError`.
+    """
+
+    def __iter__(self) -> EpochIterator:
+        """The next epoch; a second live iterator replaces the first."""
+        return self.open_epoch(epochs_ahead=self._epochs_ahead)
+
+    def open_epoch(self, epoch: int | None = None, *, epochs_ahead: int = 0) -> EpochIterator:
+        """Epoch ``epoch`` (default: the next); fetching may run on into the ``epochs_ahead`` after it."""
+        return EpochIterator(self._session, self._begin_epoch(epoch), epochs_ahead, self)
+
+    def epochs(self, count: int) -> Iterator[Batch]:
+        """The batches of ``count`` epochs, one after another without a gap between them."""
+        for left in range(count - 1, -1, -1):
+            yield from self.open_epoch(epochs_ahead=left)
+
+    def to_keras(self) -> Any:
+        """What ``model.fit``, ``evaluate`` and ``predict`` take: ``fit(loader.to_keras(), epochs=3)``.
+
+        The batches are pulled in the main thread, without a copy on the way. Needs Keras >= 3.7.
+        """
+        from aioloader.fit.adapter import keras_adapter  # Keras takes seconds to import
+
+        return keras_adapter(self)
+
+    def close(self) -> None:
+        """End everything of this loader and wait for it (at most ``close_timeout_s``). Idempotent."""
+        self._finalizer.detach()
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class AsyncLoader(_Base):
+    """The same for ``async for``, on any event loop; fetching stays on aioloader's own. Options as in `Loader`.
+
+    ::
+
+        async with al.AsyncLoader(data, decode=...) as batches:
+            async for images, labels in batches: ...
+
+    A cancelled ``__anext__`` loses nothing: the batch is there for the next.
+    """
+
+    def __aiter__(self) -> AsyncEpochIterator:
+        """The next epoch; a second live iterator replaces the first."""
+        return self.open_epoch(epochs_ahead=self._epochs_ahead)
+
+    def open_epoch(self, epoch: int | None = None, *, epochs_ahead: int = 0) -> AsyncEpochIterator:
+        """Epoch ``epoch`` (default: the next); fetching may run on into the ``epochs_ahead`` after it."""
+        return AsyncEpochIterator(self._session, self._begin_epoch(epoch), epochs_ahead, self)
+
+    async def aclose(self) -> None:
+        """End everything of this loader and wait for it (at most ``close_timeout_s``). Idempotent."""
+        self._finalizer.detach()
+        closers = DaemonThreads("aioloader-close", max_threads=1)
+        try:
+            await closers.run(self._session.close)  # it joins threads: not on the caller's loop
+        finally:
+            closers.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+
+def _check_shuffle(shuffle: object, seed: object, rank: object, world_size: object) -> None:
+    if not isinstance(shuffle, bool):
+        raise OptionError("shuffle", repr(shuffle), "True or False")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64):
+        raise OptionError("seed", repr(seed), "a whole number from 0 to 2**64 - 1, or None to draw one")
+    if not isinstance(world_size, int) or isinstance(world_size, bool) or world_size < 1:
+        raise OptionError("world_size", repr(world_size), "a whole number of at least 1")
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 0 <= rank < world_size:
+        raise OptionError("rank", repr(rank), f"a whole number from 0 to {world_size - 1} (world_size - 1)")
+    if seed is None and world_size > 1:
+        raise OptionError("seed", "None", "a number, the same on every rank, when world_size is more than 1")
+
+
+def _plan(
+    n_samples: int, batch_size: int, rank: int, world_size: int, *, shuffle: bool, drop_last: bool | Auto
+) -> RankPlan:
+    if drop_last not in (True, False, "auto"):
+        raise OptionError("drop_last", repr(drop_last), 'True, False or "auto"')
+    global_batch = batch_size * world_size
+    if drop_last is True and n_samples < global_batch:
+        raise OptionError(
+            "drop_last",
+            "True",
+            f"False: {n_samples} samples do not fill one batch of {global_batch}, none would be left",
+        )
+    drops = shuffle and n_samples >= global_batch if drop_last == "auto" else drop_last
+    return RankPlan(n_samples, batch_size, rank, world_size, bool(drops))
+
+
+def _check_weights(data: Dataset, class_weight: object, sample_weight: object) -> None:
+    if class_weight is not None:
+        if not isinstance(class_weight, Mapping):
+            raise OptionError("class_weight", repr(class_weight), "a dict from class id to weight")
+        if data.labels is None:
+            raise OptionError("class_weight", "a dict", "None: this dataset has no labels")
+    if sample_weight is not None and data.labels is None:
+        raise OptionError("sample_weight", repr(sample_weight), "None: this dataset has no labels to weigh")
+
+
+def _weight_column(data: Dataset, name: str) -> NDArray[np.float32]:
+    if name not in data.columns:
+        raise OptionError("sample_weight", repr(name), f"one of the dataset's columns: {sorted(data.columns)}")
+    try:
+        return np.asarray(data.columns[name], dtype=np.float32)
+    except (TypeError, ValueError) as exc:
+        raise OptionError("sample_weight", repr(name), "a column of numbers") from exc

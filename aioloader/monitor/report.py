@@ -1,0 +1,55 @@
+"""The figures as text that a person reads after a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aioloader.monitor.stats import LoaderStats
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def human_bytes(nbytes: float) -> str:
+    """``1234567`` as ``1.2 MB``; powers of 1,000."""
+    for unit in _UNITS:
+        if nbytes < 1000 or unit == _UNITS[-1]:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    raise AssertionError  # the loop returns at the last unit
+
+
+def human_time(seconds: float) -> str:
+    """``0.00123`` as ``1.2 ms``."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.1f} ms"
+    return f"{seconds:.1f} s"
+
+
+def render(stats: LoaderStats, knobs: Mapping[str, str], source: str) -> str:
+    """The report: what was read, how fast, who waited, and what the knobs were."""
+    if stats.batches == 0:
+        return f"aioloader: no batch was read yet from {source}"
+    fetch, decode = stats.fetch, stats.decode
+    failed = fetch.failed + decode.failed
+    lines = [
+        f"aioloader: {stats.samples:,} samples in {stats.batches:,} batches from {source}",
+        f"  throughput   {stats.samples_per_s:,.0f} samples/s over {human_time(stats.elapsed_s)}, "
+        f"{human_bytes(stats.bytes_fetched)} fetched; first batch after {human_time(stats.first_batch_s)}",
+        f"  data wait    {human_time(stats.data_wait_s)}, {stats.data_wait_share:.0%} of the time",
+        f"  fetch        p50 {human_time(fetch.p50_s)}, p99 {human_time(fetch.p99_s)}; "
+        f"{stats.in_flight_peak} in flight at most",
+        f"  decode       p50 {human_time(decode.p50_s)}, p99 {human_time(decode.p99_s)}",
+        f"  batch queue  occupied {stats.occupancy:.0%} of the time, {stats.queue_mean:.1f} batches on average; "
+        f"{human_bytes(stats.slab_bytes)} of slabs",
+    ]
+    if failed or stats.skipped:
+        lines.append(f"  errors       {failed} samples failed, {stats.skipped} stand-ins delivered")
+    if stats.private_copies:
+        lines.append(f"  copies       {stats.private_copies} batches copied: more were held than the ring has")
+    lines.append("  knobs        " + ", ".join(f"{name}={value}" for name, value in knobs.items()))
+    return "\n".join(lines)

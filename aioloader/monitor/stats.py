@@ -1,0 +1,144 @@
+"""What a loader has counted: mutable counters inside, frozen records outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from aioloader.monitor.histogram import LatencyHistogram
+from aioloader.monitor.occupancy import Occupancy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStats:
+    """One stage: how many samples passed, how many failed, and how long each took (seconds)."""
+
+    count: int
+    failed: int
+    total_s: float
+    p50_s: float
+    p99_s: float
+    max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderStats:
+    """A loader's figures since it was opened. Times in seconds, sizes in bytes.
+
+    ``samples`` and ``batches`` count what the consumer received, ``skipped`` the stand-ins among them.
+    ``elapsed_s`` is from the first request for a batch to the last batch received, ``data_wait_s`` the part of it the
+    consumer spent waiting. ``occupancy`` is the share of time at least one finished batch was queued,
+    ``queue_mean`` their mean number. ``in_flight`` counts requests on the wire now, ``in_flight_peak`` at most.
+    """
+
+    epochs: int
+    batches: int
+    samples: int
+    skipped: int
+    bytes_fetched: int
+    elapsed_s: float
+    data_wait_s: float
+    first_batch_s: float
+    fetch: StageStats
+    decode: StageStats
+    occupancy: float
+    queue_mean: float
+    queue_peak: int
+    in_flight: int
+    in_flight_peak: int
+    private_copies: int
+    slab_bytes: int
+
+    @property
+    def samples_per_s(self) -> float:
+        """Samples received a second of ``elapsed_s``."""
+        return self.samples / self.elapsed_s if self.elapsed_s else 0.0
+
+    @property
+    def data_wait_share(self) -> float:
+        """Share of ``elapsed_s`` that the consumer waited for data, 0 to 1."""
+        return self.data_wait_s / self.elapsed_s if self.elapsed_s else 0.0
+
+
+@dataclass(slots=True)
+class Stage:
+    """Counters of one stage; written by one thread at a time."""
+
+    failed: int = 0
+    latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+
+    def freeze(self) -> StageStats:
+        """The record of now."""
+        latency = self.latency
+        return StageStats(
+            count=latency.count,
+            failed=self.failed,
+            total_s=latency.total_s,
+            p50_s=latency.quantile(0.5),
+            p99_s=latency.quantile(0.99),
+            max_s=latency.max_s,
+        )
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the engine writes. ``fetch`` belongs to the loop's thread, the rest to the consumer's."""
+
+    fetch: Stage = field(default_factory=Stage)
+    decode: Stage = field(default_factory=Stage)
+    queue: Occupancy = field(default_factory=Occupancy)
+    epochs: int = 0
+    batches: int = 0
+    samples: int = 0
+    skipped: int = 0
+    bytes_fetched: int = 0
+    data_wait_s: float = 0.0
+    first_batch_s: float = 0.0
+    in_flight: int = 0
+    in_flight_peak: int = 0
+    private_copies: int = 0
+    slab_bytes: int = 0
+    _first_asked: float | None = None
+    _last_received: float = 0.0
+
+    def asked(self) -> float:
+        """The consumer asks for a batch; returns the time."""
+        now = monotonic()
+        if self._first_asked is None:
+            self._first_asked = now
+        return now
+
+    def received(self, asked_at: float, samples: int, skipped: int) -> None:
+        """The consumer got a batch it had asked for at ``asked_at``."""
+        now = monotonic()
+        waited = now - asked_at
+        self.data_wait_s += waited
+        if self.batches == 0:
+            self.first_batch_s = waited
+        self.batches += 1
+        self.samples += samples
+        self.skipped += skipped
+        self._last_received = now
+
+    def freeze(self) -> LoaderStats:
+        """The record of now."""
+        elapsed = self._last_received - self._first_asked if self._first_asked is not None else 0.0
+        return LoaderStats(
+            epochs=self.epochs,
+            batches=self.batches,
+            samples=self.samples,
+            skipped=self.skipped,
+            bytes_fetched=self.bytes_fetched,
+            elapsed_s=max(elapsed, 0.0),
+            data_wait_s=self.data_wait_s,
+            first_batch_s=self.first_batch_s,
+            fetch=self.fetch.freeze(),
+            decode=self.decode.freeze(),
+            occupancy=self.queue.share(),
+            queue_mean=self.queue.mean(),
+            queue_peak=self.queue.peak,
+            in_flight=self.in_flight,
+            in_flight_peak=self.in_flight_peak,
+            private_copies=self.private_copies,
+            slab_bytes=self.slab_bytes,
+        )

@@ -1,0 +1,109 @@
+"""The knobs a user may set, checked, and what "auto" stands for until measurement sets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aioloader.engine.options import EngineOptions, OnError
+from aioloader.errors import OptionError
+from aioloader.tune.machine import available_bytes, usable_cores
+from aioloader.units import parse_bytes
+
+Auto = Literal["auto"]
+
+REMOTE_CONCURRENCY = 64
+LOCAL_CONCURRENCY = 16
+QUEUE = 8
+_MOST_SLAB_BYTES = 2_000_000_000
+_MEMORY_SHARE = 4
+"""Batches take at most one part in four of the memory that is available when the loader is made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """What the user passed; see `aioloader.Loader` for the meanings."""
+
+    batch_size: int
+    concurrency: int | Auto
+    workers: int | Auto
+    use_multiprocessing: bool | Auto
+    max_queue_size: int | Auto
+    order: str
+    on_error: OnError
+    max_error_rate: float
+    max_memory: int | str | Auto
+    stall_timeout_s: float
+    close_timeout_s: float
+
+    def __post_init__(self) -> None:
+        _check_count("batch_size", self.batch_size, auto=False)
+        _check_count("concurrency", self.concurrency)
+        _check_count("workers", self.workers)
+        _check_count("max_queue_size", self.max_queue_size)
+        if self.use_multiprocessing not in (True, False, "auto"):
+            raise OptionError("use_multiprocessing", repr(self.use_multiprocessing), 'True, False or "auto"')
+        if self.use_multiprocessing is True:
+            raise OptionError(
+                "use_multiprocessing", "True", 'False or "auto" (threads): worker processes are not built yet'
+            )
+        if self.order != "strict":
+            others = {"window", "any"}
+            expected = '"strict": the other orders are not built yet' if self.order in others else '"strict"'
+            raise OptionError("order", repr(self.order), expected)
+        if self.on_error not in ("raise", "skip"):
+            raise OptionError("on_error", repr(self.on_error), '"raise" or "skip"')
+        if not 0 <= self.max_error_rate <= 1:
+            raise OptionError("max_error_rate", repr(self.max_error_rate), "a share from 0 to 1, such as 0.01")
+        for name in ("stall_timeout_s", "close_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise OptionError(name, repr(getattr(self, name)), "seconds, more than 0")
+
+
+def _check_count(option: str, value: object, *, auto: bool = True) -> None:
+    if auto and value == "auto":
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise OptionError(option, repr(value), "a whole number of at least 1" + (' or "auto"' if auto else ""))
+
+
+def resolve(knobs: Knobs, *, remote: bool) -> EngineOptions:
+    """The engine's numbers. A number the user gave is kept; ``remote`` says whether the store has latency.
+
+    Raises `OptionError` for a ``max_memory`` that is no size.
+    """
+    default_concurrency = REMOTE_CONCURRENCY if remote else LOCAL_CONCURRENCY
+    concurrency = default_concurrency if knobs.concurrency == "auto" else knobs.concurrency
+    if knobs.max_memory == "auto":
+        body_bytes, slab_bytes = None, min(available_bytes() // _MEMORY_SHARE, _MOST_SLAB_BYTES)
+    else:
+        memory = parse_bytes("max_memory", knobs.max_memory)
+        body_bytes, slab_bytes = memory // 4, memory - memory // 4
+    return EngineOptions(
+        concurrency=concurrency,
+        # Ordered delivery behind one slow sample needs more started than in flight: 4C keeps the wire busy.
+        look_ahead=max(4 * concurrency, 2 * knobs.batch_size),
+        workers=usable_cores() if knobs.workers == "auto" else knobs.workers,
+        max_queue_size=QUEUE if knobs.max_queue_size == "auto" else knobs.max_queue_size,
+        body_bytes=body_bytes,
+        slab_bytes=slab_bytes,
+        on_error=knobs.on_error,
+        max_error_rate=knobs.max_error_rate,
+        stall_timeout_s=knobs.stall_timeout_s,
+        close_timeout_s=knobs.close_timeout_s,
+    )
+
+
+def describe(knobs: Knobs, options: EngineOptions) -> dict[str, str]:
+    """Each knob's value for the report; ``"(auto)"`` follows what the user left open."""
+
+    def shown(name: str, value: int) -> str:
+        return f"{value} (auto)" if getattr(knobs, name) == "auto" else str(value)
+
+    return {
+        "concurrency": shown("concurrency", options.concurrency),
+        "workers": shown("workers", options.workers),
+        "use_multiprocessing": "False" + (" (auto)" if knobs.use_multiprocessing == "auto" else ""),
+        "max_queue_size": shown("max_queue_size", options.max_queue_size),
+        "order": knobs.order,
+    }

@@ -1,0 +1,56 @@
+"""What this process may use: cores and memory, by affinity and control group."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_FALLBACK_BYTES = 4_000_000_000
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, at least 1: the affinity mask, cut by a cgroup quota."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        cores = os.cpu_count() or 1
+    quota = _quota_cores()
+    return max(1, min(cores, quota) if quota else cores)
+
+
+def _quota_cores() -> int | None:
+    """Whole cores that the control group grants, rounded up; None without a limit."""
+    for quota_file, period_file in (
+        ("cpu.max", None),
+        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
+    ):
+        words = _read(_CGROUP / quota_file).split()
+        if period_file is not None:
+            words += _read(_CGROUP / period_file).split()
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+            return -(-int(words[0]) // int(words[1]))
+    return None
+
+
+def available_bytes() -> int:
+    """Memory that can still be taken: what the system has available, cut by the control group's limit."""
+    available = _FALLBACK_BYTES
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    for limit_file, used_file in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        limit, used = _read(_CGROUP / limit_file).strip(), _read(_CGROUP / used_file).strip()
+        if limit.isdigit() and used.isdigit():
+            available = min(available, max(int(limit) - int(used), 0))
+    return available
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
@@ -264,17 +264,23 @@ class AsyncLoader(_Base):
     async def aclose(self) -> None:
         """End everything of this loader and wait for it (at most ``close_timeout_s``). Idempotent."""
         self._finalizer.detach()
-        closers = DaemonThreads("aioloader-close", max_threads=1)
-        try:
-            await closers.run(self._session.close)  # it joins threads: not on the caller's loop
-        finally:
-            closers.close()
+        await _in_thread(self._session.close)
 
     async def __aenter__(self) -> Self:
+        await _in_thread(self._session.begin)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    """What starts or joins threads must not block the caller's loop."""
+    threads = DaemonThreads("aioloader-session", max_threads=1)
+    try:
+        await threads.run(function)
+    finally:
+        threads.close()
 
 
 def _check_shuffle(shuffle: object, seed: object, rank: object, world_size: object) -> None:

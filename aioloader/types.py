@@ -154,8 +154,8 @@ class Decoder(Protocol):
 
     ``spec`` declares the fields of what ``decode`` returns (a `FieldSpec`, or a tree of them), or is None:
     then the first sample's output sets it. ``decode`` returns ``x`` (an array, or a dict of arrays) or a tuple
-    ``(x, y)`` / ``(x, y, sample_weight)``. Where ``out`` is given it has the spec's tree of writable arrays:
-    a decoder that can, writes there and returns ``out``.
+    ``(x, y)`` / ``(x, y, sample_weight)``. Where ``out`` is given (only to decoders that declare a spec)
+    it has the spec's tree of writable arrays: a decoder that can, writes there and returns ``out``.
     """
 
     def spec(self) -> Tree | None:

@@ -44,7 +44,8 @@ def _decode(job: Job, item: Item) -> None:
     if item.decoded is not None:
         decoded = item.decoded
     else:
-        if slab is not None and decoder.writes_out and job.transform is None:
+        if slab is not None and job.workspace.is_declared and decoder.writes_out:
+            # Only where spec() promised the shape: another shape must be found out, not written.
             slot = slab.slot(item.slot)
             out = slot if job.workspace.decoder_fills_all else slot[0]
         decoded = decoder.decode(item.body, sample, rng, out)

@@ -27,13 +27,14 @@ PROBATION_SAMPLES = 100
 def deliver(job: Job, step: Step) -> Batch:
     """The batch of a whole step.
 
-    Raises the failure of the step's first failed slot under ``on_error="raise"``, `SkipBudgetExceededError` where
+    Raises the failure of the step's first failed slot that is not skipped, `SkipBudgetExceededError` where
     too many samples (or all of a batch) failed, `InvariantError` where a slot holds another position than planned.
     """
     counters = job.counters
     counters.decode.latency.record_all(step.decode_s)
-    if step.failures and job.options.on_error == "raise":
-        _, error = min(step.failures, key=lambda failure: failure[0])
+    fatal = [failure for failure in step.failures if job.is_fatal(failure[1])]
+    if fatal:
+        _, error = min(fatal, key=lambda failure: failure[0])
         raise error
     slab = _complete(job, step)
     _verify(step, slab)

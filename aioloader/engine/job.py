@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aioloader.monitor.stats import Counters
     from aioloader.order.permutation import EpochOrder
     from aioloader.order.ranks import RankPlan
+    from aioloader.errors import SampleError
     from aioloader.types import FieldSpec, SampleRef, Store, Transform, Tree
 
 
@@ -64,6 +65,11 @@ class Workspace:
         """The sample that set the fields; None where the decoder's ``spec()`` declared them."""
         self.decoder_fills_all = False
         """Whether the decoder returns the batch's whole tuple; else the label is the dataset's."""
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the decoder's ``spec()`` set the fields (then there is no transform)."""
+        return self.ring is not None and self.first_key is None
 
     @property
     def ring_slabs(self) -> int:
@@ -121,6 +127,10 @@ class Job:
     class_weights: Mapping[int, float] | None = None
     emit_weights: bool = False
     knobs: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+    def is_fatal(self, error: SampleError) -> bool:
+        """Whether the failure ends the stream: always, unless skipping was asked for and makes sense."""
+        return self.options.on_error == "raise" or not error.skippable
 
     def rng(self, epoch: int, sample_id: int) -> np.random.Generator | None:
         """The sample's generator; None where nobody draws from it (building one costs 10 µs)."""

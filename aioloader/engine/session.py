@@ -34,10 +34,7 @@ class Session:
     def open(self, epoch: int, epochs_ahead: int) -> Stream:
         """The stream that stands at the start of ``epoch``: the one that ran ahead into it, or a new one."""
         with self._lock:
-            if self.closed:
-                raise LoaderClosedError("this loader is closed; create a new one")
             lease, shared = self._begin()
-            lease.check()
             stream = self._stream
             if stream is not None:
                 if not stream.state.closed and stream.state.next_epoch_and_step == (epoch, 0):
@@ -49,7 +46,14 @@ class Session:
             lease.post(stream.start)
             return stream
 
+    def begin(self) -> None:
+        """Start the loop and the workers if they are not running; blocks for a few milliseconds."""
+        with self._lock:
+            self._begin()
+
     def _begin(self) -> tuple[LoopLease, Shared]:
+        if self.closed:
+            raise LoaderClosedError("this loader is closed; create a new one")
         if self._lease is None or self._shared is None:
             declared = self.job.decoder.spec() if self.job.transform is None else None
             if declared is not None:
@@ -57,6 +61,7 @@ class Session:
             self._lease = LoopLease()
             self._shared = process.acquire()
             self._lease.post(self._lease.hold, self.job.samples.store)
+        self._lease.check()
         return self._lease, self._shared
 
     async def _end_stream(self) -> None:

@@ -131,7 +131,7 @@ class StreamState:
             return None
         if error is not None:
             step.failures.append((slot, error))
-            if self.job.options.on_error == "raise" and self._ticket_stop is None:
+            if self.job.is_fatal(error) and self._ticket_stop is None:
                 self._ticket_stop = self._first_ticket(step.index + 1)
             if self.job.workspace.ring is None:
                 self._failed_tickets.add(ticket)

@@ -1,0 +1,55 @@
+"""Small image folders, a bucket that serves them, and what a test needs to read a loader's batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aioloader.serve.thread import serve_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aioloader.serve.bucket import LocalBucket
+
+CLASSES = ("ants", "bees", "wasps & co")
+PER_CLASS = 17
+N_IMAGES = len(CLASSES) * PER_CLASS
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A served folder of images: ``url`` of the images, and the server that counts."""
+
+    url: str
+    server: LocalBucket
+
+    def image_gets(self) -> int:
+        """GETs of image files so far; listings not counted."""
+        return sum(n for (method, key), n in self.server.requests.items() if method == "GET" and key.endswith(".png"))
+
+
+@pytest.fixture(scope="session")
+def image_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``train/CLASS/NN.png``: 51 images of 12x10 noise in three classes, names with spaces and an umlaut."""
+    root = tmp_path_factory.mktemp("bucket")
+    noise = np.random.default_rng(7)
+    for name in CLASSES:
+        folder = root / "train" / name
+        folder.mkdir(parents=True)
+        for index in range(PER_CLASS):
+            pixels = noise.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"bild {index:02d} ü%41.png")
+    return root
+
+
+@pytest.fixture
+def bucket(image_root: Path) -> Iterator[Bucket]:
+    """The images over HTTP, without latency."""
+    with serve_in_thread(image_root) as server:
+        yield Bucket(server.url + "train/", server)

@@ -75,9 +75,7 @@ def spec_of(tree: Tree, *, key: str = "") -> Tree:
     return unflatten(tree, [_spec_of_leaf(_as_array(leaf, path, key)) for path, leaf in pairs])
 
 
-def check_fits(
-    spec: Tree, tree: Tree, *, key: str = "", first_key: str | None = None
-) -> list[NDArray[np.generic]]:
+def check_fits(spec: Tree, tree: Tree, *, key: str = "", first_key: str | None = None) -> list[NDArray[np.generic]]:
     """The leaves of ``tree`` as arrays in ``flatten(spec)``'s order, if each has its field's shape and dtype.
 
     A dict's keys may come in another order than the spec's. ``key`` is this sample's, ``first_key`` that of
@@ -158,9 +156,7 @@ def _pair(
 
 def _as_array(leaf: Any, path: str, key: str) -> NDArray[np.generic]:
     if leaf is None:
-        raise DecodeError(
-            f"the decoder returned None for {path}", key, "Is a `return` missing? Return numbers."
-        )
+        raise DecodeError(f"the decoder returned None for {path}", key, "Is a `return` missing? Return numbers.")
     if isinstance(leaf, (str, bytes)):
         raise DecodeError(
             f"the decoder returned {type(leaf).__name__} for {path}",

@@ -1,0 +1,47 @@
+"""Numbers with units as argparse types: ``30ms``, ``1.5s``, ``100MB/s``, ``10MiB``, ``1%``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, TypeVar
+
+from aioloader.errors import OptionError
+from aioloader.units import parse_bytes, parse_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def parse_bandwidth(option: str, text: str) -> int:
+    """Bytes a second in ``text``: ``50MB`` and ``50MB/s`` are the same. Raises `OptionError`."""
+    return parse_bytes(option, text.strip().removesuffix("/s"))
+
+
+def parse_share(option: str, text: str) -> float:
+    """A share from 0 to 1 in ``text``: ``0.01`` and ``1%`` are the same. Raises `OptionError`."""
+    number = text.strip().removesuffix("%")
+    try:
+        share = float(number) / (1 if number == text.strip() else 100)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise OptionError(option, repr(text), "a share from 0 to 1, such as 0.01 or 1%")
+    return share
+
+
+def _as_argument(parse: Callable[[str, str], T]) -> Callable[[str], T]:
+    def parse_argument(text: str) -> T:
+        try:
+            return parse("", text)
+        except OptionError as exc:
+            # argparse names the option itself, and would drop the message of any other error.
+            raise argparse.ArgumentTypeError(f"got {exc.got}, expected {exc.expected}") from exc
+
+    return parse_argument
+
+
+duration_s = _as_argument(parse_seconds)
+bandwidth_bytes_per_s = _as_argument(parse_bandwidth)
+share = _as_argument(parse_share)

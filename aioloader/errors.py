@@ -84,8 +84,8 @@ class SampleError(AioloaderError):
     """One sample failed.
 
     ``reason`` is a sentence without its full stop, ``key`` the redacted location, ``byte_range`` the half-open
-    range asked for, ``stage`` one of ``"fetch"``, ``"decode"``, ``"transform"``, ``attempts`` how often it was
-    tried, ``hint`` the next step. ``sample_id`` is the index in the dataset, ``None`` where the error was
+    range asked for, ``stage`` one of ``"list"``, ``"fetch"``, ``"decode"``, ``"transform"``, ``attempts`` how
+    often it was tried, ``hint`` the next step. ``sample_id`` is the index in the dataset, ``None`` where the error was
     raised outside a loader.
     """
 

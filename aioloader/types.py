@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from aioloader.redact import shown_key
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -45,6 +47,14 @@ class SampleRef:
     etag: str | None = None
     byte_range: ByteRange | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        known = "".join(
+            f", {name}={value!r}"
+            for name in ("label", "size_bytes", "etag", "byte_range")
+            if (value := getattr(self, name)) is not None
+        )
+        return f"SampleRef(index={self.index}, key={shown_key(self.key)!r}{known})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +109,22 @@ class Batch(tuple[Any, ...]):
         batch.step = step
         return batch
 
+    def __repr__(self) -> str:
+        parts = ", ".join(_outline(part) for part in self)
+        return f"Batch(epoch={self.epoch}, step={self.step}: {parts})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A tuple subclass with attributes: rebuild the tuple, then set them.
         return _rebuild_batch, (tuple(self), self.sample_ids, self.valid, self.epoch, self.step)
+
+
+def _outline(part: Tree) -> str:
+    """Shapes and dtypes: nobody wants a batch's pixels in a log."""
+    if isinstance(part, dict):
+        return "{" + ", ".join(f"{name}: {_outline(value)}" for name, value in part.items()) + "}"
+    if isinstance(part, tuple):
+        return "(" + ", ".join(_outline(value) for value in part) + ")"
+    return f"{part.dtype}{list(part.shape)}"
 
 
 def _rebuild_batch(

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from aioloader.errors import ManifestError
-from aioloader.storage.redact import redact_url
+from aioloader.redact import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ from aioloader.dataset.jsonl_table import read_json_lines
 from aioloader.dataset.parquet import read_parquet
 from aioloader.dataset.rows import RowOptions, dataset_of
 from aioloader.errors import ManifestError, OptionError
+from aioloader.redact import redact_url
 from aioloader.runtime.loop import run_on_loop
 from aioloader.storage.local import LocalStore
-from aioloader.storage.redact import redact_url
 from aioloader.storage.url import open_store, read_object, scheme_of
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -81,6 +81,14 @@ class ImageDecoder:
             _check_choice("formats", name, OPENERS)
         if type(self.max_pixels) is not int or self.max_pixels < 1:
             raise OptionError("max_pixels", repr(self.max_pixels), "a positive number of pixels")
+
+    def __repr__(self) -> str:
+        options = [f"size={self.size!r}"] + [
+            f"{option.name}={getattr(self, option.name)!r}"
+            for option in fields(self)[1:]
+            if getattr(self, option.name) != option.default
+        ]
+        return f"ImageDecoder({', '.join(options)})"
 
     def spec(self) -> FieldSpec | None:
         """uint8 ``(height, width, channels)``, or None where every file keeps its own size."""

@@ -1,0 +1,179 @@
+"""What Google Cloud Storage and Azure Blob Storage share: obstore carries the bytes, its retries off."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from aioloader.errors import BodyTooLargeError, OptionError, RangeNotHonouredError, StoreError
+from aioloader.redact import printable_key, redact_url
+from aioloader.storage.obstore_errors import translated
+from aioloader.storage.obstore_keys import is_faithful
+from aioloader.storage.obstore_list import list_objects
+from aioloader.storage.opening import OpenedPerLoop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import obstore.store
+
+    from aioloader.storage.http_options import HTTPOptions
+    from aioloader.types import ByteRange, ObjectMeta
+
+ObstoreClient: TypeAlias = "obstore.store.GCSStore | obstore.store.AzureStore"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CloudOptions:
+    """What a cloud store passes to obstore; ``config`` may hold secrets and is never printed."""
+
+    config: tuple[tuple[str, Any], ...]
+    shown: tuple[str, ...]
+    http: HTTPOptions
+    http_endpoint: bool
+
+
+class CloudStore:
+    """What GCS and Azure share; the subclasses name the schemes and make the client."""
+
+    _schemes: tuple[str, ...] = ()
+    _example = ""
+
+    def _bind(self, options: CloudOptions, bucket: str, root: str) -> None:
+        self._options = options
+        self._bucket = bucket
+        self._root = root
+        self._opened: OpenedPerLoop[ObstoreClient] = OpenedPerLoop()
+
+    @classmethod
+    def _bound(cls, options: CloudOptions, bucket: str, root: str) -> Self:
+        store = cls.__new__(cls)
+        store._bind(options, bucket, root)
+        return store
+
+    def at(self, url: str) -> Self:
+        """This store at a bucket's or container's folder. Nothing in the URL is an escape. `OptionError`."""
+        scheme, separator, rest = url.partition("://")
+        bucket, _, key = rest.partition("/")
+        if not separator or scheme.lower() not in self._schemes or not bucket or "@" in bucket:
+            raise OptionError("url", repr(redact_url(url)), self._example)
+        if "?" in bucket or "#" in bucket:
+            raise OptionError("url", repr(redact_url(url)), self._example)
+        root = key if not key or key.endswith("/") else key + "/"
+        return self._bound(self._options, bucket, root)
+
+    @property
+    def location(self) -> str:
+        """The root, such as ``gs://bucket/prefix/``."""
+        if not self._bucket:
+            raise OptionError("store", repr(self), f"a place too: .at({self._example!r})")
+        return f"{self._schemes[0]}://{self._bucket}/{self._root}" if self._bucket else f"{self._schemes[0]}://"
+
+    @property
+    def origin(self) -> str:
+        """What shares limits: the bucket or container."""
+        return f"{self._schemes[0]}://{self._bucket}"
+
+    async def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
+        """All bytes of ``key``, or those of the half-open ``byte_range`` (cut at the object's end).
+
+        Raises `StoreError`. Cancelling drops the transfer.
+        """
+        import obstore
+
+        shown = self._shown(key)
+        if byte_range is not None:
+            if not 0 <= byte_range[0] <= byte_range[1]:
+                raise OptionError("byte_range", repr(byte_range), "(start, stop) with 0 <= start <= stop")
+            if byte_range[0] == byte_range[1]:
+                return b""
+        store = await self._client()
+        path = self._path(key, shown)
+        options: Any = {"range": byte_range} if byte_range is not None else {}
+        try:
+            answer = await translated(obstore.get_async(store, path, options=options), shown, byte_range)
+        except RangeNotHonouredError:
+            # The first bytes of an empty object are no range of it; they are empty all the same.
+            if byte_range is not None and byte_range[0] == 0 and await self._head(path, shown) == 0:
+                return b""
+            raise
+        start, stop = answer.range
+        limit = self._options.http.max_object_bytes
+        if stop - start > limit:
+            reason = f"the object has {stop - start} bytes, max_object_bytes is {limit}"
+            raise BodyTooLargeError(reason, shown, "Raise it or leave the object out.", byte_range)
+        return bytes(await translated(answer.bytes_async(), shown, byte_range))
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
+        """Every object whose key starts with ``prefix``, page by page, in the service's order."""
+        store = await self._client()
+        found = list_objects(store, root=self._root, prefix=prefix, shown=self._shown(prefix))
+        async with aclosing(found) as metas:
+            async for meta in metas:
+                yield meta
+
+    async def size(self, key: str) -> int:
+        """Length of the object in bytes."""
+        return await self._head(self._path(key, self._shown(key)), self._shown(key))
+
+    async def aclose(self) -> None:
+        """Let go of the running loop's client; idempotent. Its connections are obstore's and go with it."""
+        self._opened.take()
+
+    async def _head(self, path: str, shown: str) -> int:
+        import obstore
+
+        store = await self._client()
+        return (await translated(obstore.head_async(store, path), shown))["size"]
+
+    def _shown(self, key: str) -> str:
+        return self.location + printable_key(key)
+
+    def _path(self, key: str, shown: str) -> str:
+        path = self._root + key
+        if not is_faithful(path):
+            raise StoreError(
+                "obstore cannot address a key with an empty, '.' or '..' segment or a control character",
+                shown,
+                "Rename the object.",
+            )
+        return path
+
+    async def _client(self) -> ObstoreClient:
+        if not self._bucket:
+            raise OptionError("store", repr(self), f"a store with a root: .at({self._example!r})")
+        return await self._opened.get(self._open)
+
+    def _open(self) -> ObstoreClient:
+        try:
+            return self._make()
+        except OptionError:
+            raise
+        except Exception as exc:
+            # obstore's message may quote the value: only its class is told.
+            kind = type(exc).__name__
+        raise OptionError("store", repr(self), f"options and environment that obstore accepts ({kind})")
+
+    def _make(self) -> ObstoreClient:
+        raise NotImplementedError(f"{type(self).__name__} does not say how to make its client")
+
+    def _client_arguments(self) -> dict[str, Any]:
+        http = self._options.http
+        client: dict[str, Any] = {
+            "allow_http": self._options.http_endpoint,
+            "connect_timeout": timedelta(seconds=http.connect_timeout_s),
+            "read_timeout": timedelta(seconds=http.idle_timeout_s),
+        }
+        if http.ca_file is not None:
+            client["root_certificate"] = Path(http.ca_file).read_bytes()
+        return {"client_options": client, "retry_config": {"max_retries": 0}, **dict(self._options.config)}
+
+    def __repr__(self) -> str:
+        shown = [f"{self.location!r}"] if self._bucket else []
+        return f"{type(self).__name__}({', '.join([*shown, *self._options.shown])})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self)._bound, (self._options, self._bucket, self._root)

@@ -1,0 +1,167 @@
+"""What an answer holds: whether its bytes are the ones asked for, all of them, and not too many."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from aioloader.errors import (
+    BodyTooLargeError,
+    RangeNotHonouredError,
+    ServerFailedError,
+    StoreError,
+    TruncatedBodyError,
+)
+from aioloader.storage.http_errors import status_error
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from aioloader.types import ByteRange
+
+MAX_ERROR_BODY_BYTES: Final = 16384
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+
+
+async def body_of(
+    response: aiohttp.ClientResponse, shown: str, byte_range: ByteRange | None, max_object_bytes: int
+) -> bytes:
+    """The body of an answer to a GET, checked against what was asked for. Raises `StoreError`."""
+    if response.status == 206 and byte_range is not None:
+        wanted = _check_content_range(response, shown, byte_range)
+        body = await _read(response, shown, byte_range, wanted, max_object_bytes)
+        if len(body) != wanted:
+            raise _truncated(len(body), wanted, shown, byte_range)
+        return body
+    if response.status == 200:
+        if byte_range is None:
+            return await _read(response, shown, None, None, max_object_bytes)
+        if byte_range[0] == 0:
+            # The server ignores ranges, but the whole begins with what was asked for.
+            return await _read(response, shown, byte_range, byte_range[1], max_object_bytes)
+        raise RangeNotHonouredError(
+            "the server sent the whole object instead of the range",
+            shown,
+            "It does not support range requests; read whole objects.",
+            byte_range,
+        )
+    if response.status == 416 and byte_range is not None and byte_range[0] == _total_of(response) == 0:
+        return b""  # the first bytes of an empty object
+    raise await refusal(response, shown, byte_range)
+
+
+async def total_of(response: aiohttp.ClientResponse, shown: str) -> int:
+    """The object's length in bytes from the answer to a GET of its first byte. Raises `StoreError`."""
+    total = _total_of(response)
+    if total is not None and (response.status == 206 or (response.status == 416 and total == 0)):
+        await drain_small(response)
+        return total
+    if response.status == 200:
+        length = announced_length(response)
+        if length is not None:
+            return length
+    if response.status < 400:
+        raise ServerFailedError("the server does not tell the object's length", shown)
+    raise await refusal(response, shown, None)
+
+
+def announced_length(response: aiohttp.ClientResponse) -> int | None:
+    """Content-Length, where it is that of the object itself and not of an encoding of it."""
+    return None if _is_encoded(response) else response.content_length
+
+
+async def drain_small(response: aiohttp.ClientResponse) -> bytes:
+    """A short body of an answer that is not data, read so that its connection can be used again."""
+    length = response.content_length
+    if length is None or length > MAX_ERROR_BODY_BYTES:
+        return await response.content.read(MAX_ERROR_BODY_BYTES)
+    return await response.content.read()
+
+
+async def refusal(response: aiohttp.ClientResponse, shown: str, byte_range: ByteRange | None) -> StoreError:
+    """The error for an answer that is no success, with the store's own code word where it sent one."""
+    # S3's error page holds the key id and the string to sign: only its code word is taken.
+    code = _ERROR_CODE.search(await drain_small(response))
+    detail = code[1].decode("ascii") if code is not None else ""
+    retry_after = response.headers.get("Retry-After", "")
+    wait = f"{retry_after} s" if re.fullmatch(r"[0-9]{1,9}", retry_after) else None
+    return status_error(response.status, detail, shown, byte_range, wait)
+
+
+async def _read(
+    response: aiohttp.ClientResponse,
+    shown: str,
+    byte_range: ByteRange | None,
+    enough_bytes: int | None,
+    max_object_bytes: int,
+) -> bytes:
+    """The body, at most ``enough_bytes`` of it; a longer rest is left, and the connection with it."""
+    if _is_encoded(response):
+        raise ServerFailedError(
+            f"the body came with Content-Encoding {response.headers['Content-Encoding'][:40]!r}",
+            shown,
+            "aioloader asks for identity and never decompresses; store the object as it is to be read.",
+            byte_range,
+        )
+    length = response.content_length
+    if length is None and "chunked" not in response.headers.get("Transfer-Encoding", "").lower():
+        raise TruncatedBodyError(
+            "the answer has neither a length nor chunks, so its end cannot be told from a cut",
+            shown,
+            "Make the server send Content-Length.",
+            byte_range,
+        )
+    if length is not None:
+        coming = length if enough_bytes is None else min(length, enough_bytes)
+        if coming > max_object_bytes:
+            raise _too_large(f"the object has {coming} bytes", max_object_bytes, shown, byte_range)
+        if coming == length:
+            body = await response.content.read()
+            if len(body) != length:
+                raise _truncated(len(body), length, shown, byte_range)
+            return body
+    parts = bytearray()
+    async for chunk in response.content.iter_any():
+        parts += chunk
+        if enough_bytes is not None and len(parts) >= enough_bytes:
+            del parts[enough_bytes:]
+            break
+        if len(parts) > max_object_bytes:
+            what = f"the object has more than {max_object_bytes} bytes"
+            raise _too_large(what, max_object_bytes, shown, byte_range)
+    return bytes(parts)
+
+
+def _is_encoded(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+
+
+def _total_of(response: aiohttp.ClientResponse) -> int | None:
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    return int(match[3]) if match is not None and match[3] != "*" else None
+
+
+def _check_content_range(response: aiohttp.ClientResponse, shown: str, byte_range: ByteRange) -> int:
+    """How many bytes the 206 holds, after checking that they are the ones asked for."""
+    said = response.headers.get("Content-Range", "")
+    match = _CONTENT_RANGE.fullmatch(said.strip())
+    if match is not None and match[1] is not None:
+        first, last = int(match[1]), int(match[2])
+        total = None if match[3] == "*" else int(match[3])
+        expected_last = byte_range[1] - 1 if total is None else min(byte_range[1], total) - 1
+        if first == byte_range[0] and last == expected_last:
+            return last - first + 1
+    raise RangeNotHonouredError(
+        f"the server sent Content-Range {said[:80]!r}", shown, "Other bytes came than asked for.", byte_range
+    )
+
+
+def _truncated(got: int, announced: int, shown: str, byte_range: ByteRange | None) -> TruncatedBodyError:
+    return TruncatedBodyError(f"the body has {got} of {announced} announced bytes", shown, "", byte_range)
+
+
+def _too_large(what: str, limit: int, shown: str, byte_range: ByteRange | None) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"{what}, max_object_bytes is {limit}", shown, "Raise it or leave the object out.", byte_range
+    )

@@ -1,0 +1,147 @@
+"""The one place where errors of aiohttp, of the socket and of TLS become ours, and statuses too."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from aioloader.errors import (
+    AccessDeniedError,
+    ConnectFailedError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    RangeNotHonouredError,
+    RedirectRefusedError,
+    ServerFailedError,
+    StoreError,
+    ThrottledError,
+    TLSRejectedError,
+    TransferStalledError,
+    TruncatedBodyError,
+)
+from aioloader.storage.hosts import PrivateAddressError
+
+if TYPE_CHECKING:
+    from aioloader.types import ByteRange
+
+FOREIGN_ERRORS = (aiohttp.ClientError, OSError)
+"""What a request may raise besides our own errors; ``TimeoutError`` and ``ssl.SSLError`` are ``OSError``."""
+
+_TLS_ERRORS = (
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ClientConnectorSSLError,
+    aiohttp.ClientSSLError,
+    ssl.SSLError,
+)
+# These print the whole address, query included, so they are not chained: a cause is printed in tracebacks.
+_BAD_ADDRESSES = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
+_TELLTALES = (aiohttp.ClientResponseError, *_BAD_ADDRESSES)
+
+
+def translate(exc: BaseException, shown: str, byte_range: ByteRange | None) -> StoreError:
+    """Our error for ``exc``, one of `FOREIGN_ERRORS`; ``exc`` is its cause unless it would print secrets."""
+    kind, reason, hint = _explain(exc)
+    error = kind(reason, shown, hint, byte_range)
+    if not isinstance(exc, _TELLTALES):
+        error.__cause__ = exc
+    error.__suppress_context__ = True
+    return error
+
+
+def _explain(exc: BaseException) -> tuple[type[StoreError], str, str]:
+    inner = getattr(exc, "os_error", exc)
+    if isinstance(inner, PrivateAddressError):
+        return (
+            RedirectRefusedError,
+            f"the server redirects to {inner.host}, which is an address on an inner network",
+            "Use the inner address itself if you trust it.",
+        )
+    if isinstance(exc, _TLS_ERRORS):
+        why = getattr(exc, "certificate_error", inner)
+        detail = getattr(why, "verify_message", "") or getattr(why, "reason", "") or type(why).__name__
+        return (
+            TLSRejectedError,
+            f"the server's certificate or handshake was refused ({detail})",
+            "Check the host's name and clock, or give its authority with ca_file=.",
+        )
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return (
+            ConnectFailedError,
+            f"the host {exc.host} could not be looked up ({inner})",
+            "Check the address.",
+        )
+    if isinstance(exc, aiohttp.ClientProxyConnectionError):
+        return ConnectFailedError, f"no connection to the proxy ({_os_words(inner)})", "Check proxy=."
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        if getattr(inner, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return (
+                ConnectFailedError,
+                "this process may not open more files",
+                "Raise `ulimit -n` or lower concurrency.",
+            )
+        return (
+            ConnectFailedError,
+            f"no connection to {exc.host}:{exc.port} ({_os_words(inner)})",
+            "Check that the server runs and that the address and port are right.",
+        )
+    if isinstance(exc, aiohttp.ConnectionTimeoutError):
+        return (
+            ConnectFailedError,
+            "no connection within connect_timeout_s",
+            "Check the address and the firewall.",
+        )
+    if isinstance(exc, TimeoutError):
+        return TransferStalledError, "no byte came within idle_timeout_s", "Check the server's load."
+    if isinstance(exc, aiohttp.ClientPayloadError):
+        return TruncatedBodyError, "the connection ended before the body did", ""
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        if exc.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            return AccessDeniedError, "the proxy wants credentials", "Put them into proxy=."
+        return ConnectFailedError, f"the proxy answered {exc.status}", "Check proxy=."
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return ServerFailedError, "the answer is not HTTP", "Check the address and port."
+    if isinstance(exc, _BAD_ADDRESSES):
+        return ConnectFailedError, "the address is not one that can be requested", "Check the address."
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return ServerFailedError, "the server closed the connection without an answer", ""
+    if isinstance(exc, OSError):
+        return ServerFailedError, f"the connection broke ({_os_words(exc)})", ""
+    return ServerFailedError, f"the request failed ({type(exc).__name__})", ""
+
+
+def _os_words(exc: BaseException) -> str:
+    code = getattr(exc, "errno", None)
+    if isinstance(code, int) and code in errno.errorcode:
+        return os.strerror(code)  # asyncio and uvloop word it differently
+    return (getattr(exc, "strerror", None) or str(exc) or type(exc).__name__).rstrip(".")
+
+
+def status_error(
+    status: int, detail: str, shown: str, byte_range: ByteRange | None, retry_after: str | None = None
+) -> StoreError:
+    """Our error for an answer with ``status``; ``detail`` is the store's own code word, or empty."""
+    try:
+        # The standard phrase: the server's own words may hold anything.
+        words = f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        words = str(status)
+    said = f"the server answered {words}" + (f" ({detail})" if detail else "")
+    match status:
+        case 404 | 410:
+            return ObjectNotFoundError(said, shown, "Check the key, or list the dataset again.", byte_range)
+        case 401 | 403 | 407:
+            return AccessDeniedError(said, shown, "Check the credentials and their rights.", byte_range)
+        case 412:
+            return ObjectChangedError(said, shown, "List the dataset again.", byte_range)
+        case 416:
+            return RangeNotHonouredError(said, shown, "The range starts beyond the object's end.", byte_range)
+        case 429 | 503:
+            wait = f"; it asks to wait {retry_after}" if retry_after else ""
+            return ThrottledError(said + wait, shown, "Lower concurrency.", byte_range)
+        case _:
+            return ServerFailedError(said, shown, "", byte_range)

@@ -1,0 +1,56 @@
+"""A folder of another store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aioloader.types import ByteRange, ObjectMeta, Store
+
+
+class PrefixStore:
+    """``store`` as seen from ``prefix``, which is empty or ends with ``/``; closing it closes ``store``."""
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+
+    @classmethod
+    def of(cls, store: Store, folder: str) -> Store:
+        """``store`` itself for ``""``, else its ``folder``, with or without the final slash."""
+        location = store.location  # a store without a root says so here, not at the first sample
+        del location
+        return store if not folder else cls(store, folder if folder.endswith("/") else folder + "/")
+
+    @property
+    def location(self) -> str:
+        """The folder as the store prints it."""
+        return self._store.location + self._prefix
+
+    @property
+    def origin(self) -> str:
+        """The store's."""
+        return self._store.origin
+
+    async def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
+        """As the store's."""
+        return await self._store.get(self._prefix + key, byte_range)
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectMeta]:
+        """As the store's, with keys relative to the folder."""
+        async for meta in self._store.list(self._prefix + prefix):
+            yield replace(meta, key=meta.key[len(self._prefix) :])
+
+    async def size(self, key: str) -> int:
+        """As the store's."""
+        return await self._store.size(self._prefix + key)
+
+    async def aclose(self) -> None:
+        """Close the store for the running loop."""
+        await self._store.aclose()
+
+    def __repr__(self) -> str:
+        return f"PrefixStore({self._store!r}, {self._prefix!r})"

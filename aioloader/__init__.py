@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from aioloader.errors import AioloaderError as AioloaderError
     from aioloader.loader import AsyncLoader as AsyncLoader
     from aioloader.loader import Loader as Loader
-    from aioloader.storage.cloud import AzureStore as AzureStore
-    from aioloader.storage.cloud import GCSStore as GCSStore
+    from aioloader.storage.azure import AzureStore as AzureStore
+    from aioloader.storage.gcs import GCSStore as GCSStore
     from aioloader.storage.http import HTTPStore as HTTPStore
     from aioloader.storage.local import LocalStore as LocalStore
     from aioloader.storage.memory import MemoryStore as MemoryStore
@@ -37,12 +37,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "AioloaderError": "aioloader.errors",
     "AsyncLoader": "aioloader.loader",
-    "AzureStore": "aioloader.storage.cloud",
+    "AzureStore": "aioloader.storage.azure",
     "Batch": "aioloader.types",
     "Dataset": "aioloader.dataset.samples",
     "Decoder": "aioloader.types",
     "FieldSpec": "aioloader.types",
-    "GCSStore": "aioloader.storage.cloud",
+    "GCSStore": "aioloader.storage.gcs",
     "HTTPStore": "aioloader.storage.http",
     "ImageDecoder": "aioloader.decode.image",
     "Loader": "aioloader.loader",
@@ -75,4 +75,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

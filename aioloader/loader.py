@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 
+from aioloader.dataset.samples import Dataset
 from aioloader.decode.function import as_decoder
 from aioloader.engine.iterate import AsyncEpochIterator, EpochIterator
-from aioloader.engine.job import Job, Workspace, shown_key
+from aioloader.engine.job import Job, Workspace
 from aioloader.engine.ledger import Ledger, LedgerEntry, read_skip_list
 from aioloader.engine.session import Session
 from aioloader.engine.shared import PROCESS_BODY_BYTES
@@ -20,6 +21,7 @@ from aioloader.monitor.report import render
 from aioloader.monitor.stats import Counters, LoaderStats
 from aioloader.order.permutation import EpochOrder
 from aioloader.order.ranks import RankPlan
+from aioloader.redact import shown_key
 from aioloader.runtime.threads import DaemonThreads
 from aioloader.tune.knobs import Auto, Knobs, describe, resolve
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from aioloader.dataset.samples import Dataset
     from aioloader.engine.options import OnError
     from aioloader.types import Batch, Decoder, Transform
 
@@ -77,6 +78,10 @@ class _Base:
             close_timeout_s=close_timeout_s,
         )
         _check_shuffle(shuffle, seed, rank, world_size)
+        if not isinstance(data, Dataset):
+            raise OptionError("data", repr(data), "a dataset, such as al.image_folder(url) or al.manifest(url)")
+        # The ledger first: a run that names one file as both finds it, empty the first time.
+        ledger_of_run = Ledger(ledger)
         skipped_keys = read_skip_list(skip_list)
         if skipped_keys:
             data = data.without([key for key in data.keys if shown_key(key) in skipped_keys])
@@ -99,7 +104,7 @@ class _Base:
             options=options,
             workspace=Workspace(batch_size, options.max_queue_size, options.slab_bytes),
             counters=Counters(),
-            ledger=Ledger(ledger),
+            ledger=ledger_of_run,
             weights=None if sample_weight is None else _weight_column(data, sample_weight),
             class_weights=class_weight,
             emit_weights=class_weight is not None or sample_weight is not None or (padded and data.labels is not None),
@@ -107,6 +112,9 @@ class _Base:
         self._session = Session(self._job)
         self._finalizer = weakref.finalize(self, self._session.close_soon)
         self._finalizer.atexit = False  # the background loop ends everything at exit
+
+    # A wrong keyword's TypeError should name what the user called.
+    __init__.__qualname__ = "Loader.__init__"
 
     @property
     def data(self) -> Dataset:
@@ -219,7 +227,11 @@ class Loader(_Base):
     def epochs(self, count: int) -> Iterator[Batch]:
         """The batches of ``count`` epochs, one after another without a gap between them."""
         for left in range(count - 1, -1, -1):
-            yield from self.open_epoch(epochs_ahead=left)
+            epoch = self.open_epoch(epochs_ahead=left)
+            try:
+                yield from epoch
+            finally:
+                epoch.close()
 
     def to_keras(self) -> Any:
         """What ``model.fit``, ``evaluate`` and ``predict`` take: ``fit(loader.to_keras(), epochs=3)``.
@@ -260,6 +272,16 @@ class AsyncLoader(_Base):
     def open_epoch(self, epoch: int | None = None, *, epochs_ahead: int = 0) -> AsyncEpochIterator:
         """Epoch ``epoch`` (default: the next); fetching may run on into the ``epochs_ahead`` after it."""
         return AsyncEpochIterator(self._session, self._begin_epoch(epoch), epochs_ahead, self)
+
+    async def epochs(self, count: int) -> AsyncIterator[Batch]:
+        """The batches of ``count`` epochs, one after another without a gap between them."""
+        for left in range(count - 1, -1, -1):
+            epoch = self.open_epoch(epochs_ahead=left)
+            try:
+                async for batch in epoch:
+                    yield batch
+            finally:
+                epoch.close()
 
     async def aclose(self) -> None:
         """End everything of this loader and wait for it (at most ``close_timeout_s``). Idempotent."""

@@ -11,8 +11,9 @@ _BYTES = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgt", start=1):
     _BYTES[_letter] = _BYTES[f"{_letter}b"] = 1000**_power
     _BYTES[f"{_letter}ib"] = 1024**_power
-_SECONDS = {"": 1.0, "s": 1.0, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "min": 60.0, "m": 60.0, "h": 3600.0}
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zµ]*)\s*", re.IGNORECASE)
+# Two letters look alike: U+00B5 is on keyboards, U+03BC is the Greek one.
+_SECONDS = {"": 1.0, "s": 1.0, "us": 1e-6, "µs": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "min": 60.0, "m": 60.0, "h": 3600.0}
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zµ\u03bc]*)\s*", re.IGNORECASE)
 
 
 def parse_bytes(option: str, text: str | float) -> int:

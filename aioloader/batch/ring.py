@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def slabs_at_most(ring_slabs: int) -> int:
+    """Slabs that a ring of ``ring_slabs`` allocates at most."""
+    return 2 * ring_slabs + 1
+
+
 class _Lease:
     """Owns a slab's memory in numpy's eyes: ``.base`` of every view of the lent batch leads here."""
 
@@ -48,6 +53,7 @@ class SlabRing:
         self.private_copies = 0
         self._free: deque[Slab] = deque()
         self._lent: dict[int, Slab] = {}
+        self._next_collection = 0  # in private copies
         self._tokens = count()
 
     @property
@@ -57,8 +63,8 @@ class SlabRing:
 
     @property
     def bound_bytes(self) -> int:
-        """The most that slabs take: a ring being filled and a ring being lent."""
-        return 2 * self.ring_slabs * self.layout.nbytes
+        """The most that slabs take: a ring being filled, a ring being lent, and the one on its way between them."""
+        return slabs_at_most(self.ring_slabs) * self.layout.nbytes
 
     def take(self) -> Slab:
         """A cleared slab to fill."""
@@ -84,7 +90,7 @@ class SlabRing:
 
         With a ring's worth lent out already (after one collection) they are a private copy instead.
         """
-        if len(self._lent) >= self.ring_slabs:
+        if len(self._lent) >= self.ring_slabs and self.private_copies >= self._next_collection:
             gc.collect()  # JAX lets go of arguments only at a later dispatch or collection
         if len(self._lent) >= self.ring_slabs:
             return self._copy(slab)
@@ -96,6 +102,9 @@ class SlabRing:
         return field_views(np.asarray(lease), self.layout)
 
     def _copy(self, slab: Slab) -> list[NDArray[Any]]:
+        if self.private_copies >= self._next_collection:
+            # The collection was in vain, and costs 0.1 s beside TensorFlow: who keeps batches pays ever more rarely.
+            self._next_collection = 2 * self.private_copies + 1
         if self.private_copies == 0:
             log.warning(
                 "%d batches are still referenced; further ones are copied out of the ring. "

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
+from math import inf
 
 
 class Budget:
@@ -25,10 +26,11 @@ class Budget:
         self._lock = threading.Lock()
         self._accounts: list[Account] = []
 
-    def open(self) -> Account:
-        """An account for one stream."""
-        account = Account(self)
-        self._accounts.append(account)
+    def open(self, limit: int | None = None) -> Account:
+        """An account for one stream; ``limit`` bounds what it may hold below the capacity."""
+        account = Account(self, limit)
+        with self._lock:
+            self._accounts.append(account)
         return account
 
     def grow(self, capacity: int) -> None:
@@ -38,7 +40,7 @@ class Budget:
     def take(self, account: Account, amount: int) -> bool:
         """Reserve at once if the rules allow it."""
         with self._lock:
-            if account.used and self.used + amount > self.capacity:
+            if account.used and (self.used + amount > self.capacity or account.used + amount > account.limit):
                 return False
             account.used += amount
             self.used += amount
@@ -57,16 +59,19 @@ class Budget:
 
     def forget(self, account: Account) -> None:
         """Close an account: what it held is free again."""
-        with contextlib.suppress(ValueError):
+        with self._lock:
+            if account not in self._accounts:
+                return
             self._accounts.remove(account)
-            self.put(account, account.used)
+        self.put(account, account.used)
 
 
 class Account:
     """One stream's share of a `Budget`; waiters are served in the order they came."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, limit: int | None) -> None:
         self._budget = budget
+        self.limit = inf if limit is None else limit
         self.used = 0
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._wake_posted = False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioloader.engine.job import shown_key
 from aioloader.errors import DecodeError, OptionError, SampleError, TransformError
+from aioloader.redact import shown_key
 from aioloader.tree import as_fields, check_fits, spec_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _decode(job: Job, item: Item) -> None:
     decoder, sample, slab = job.decoder, item.sample, item.step.slab
     rng = job.rng(item.step.epoch, sample.index)
     out = None
-    if item.decoded is not None:
+    if decoder.is_async:
         decoded = item.decoded
     else:
         if slab is not None and job.workspace.is_declared and decoder.writes_out:
@@ -58,6 +58,8 @@ def _decode(job: Job, item: Item) -> None:
             decoded = job.transform(decoded, rng)
         except BaseException as exc:
             raise wrap_foreign(exc, item, TransformError, "the transform raised") from exc
+        if isinstance(decoded, tuple):
+            decoded = as_fields(decoded, key=shown_key(sample.key))
     if slab is None:
         job.workspace.settle(spec_of(decoded, key=shown_key(sample.key)), job.samples.label_spec, shown_key(sample.key))
         slab = job.workspace.slab_for(item.step)

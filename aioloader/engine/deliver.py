@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aioloader.engine.job import shown_key
 from aioloader.engine.ledger import LedgerEntry
-from aioloader.errors import InvariantError, SkipBudgetExceededError
+from aioloader.errors import InvariantError, OptionError, SkipBudgetExceededError
 from aioloader.order.keys import PURPOSE_STAND_IN, derive_key
-from aioloader.tree import unflatten
+from aioloader.redact import shown_key
+from aioloader.tree import TOP_NAMES, flatten, unflatten
 from aioloader.types import Batch
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def deliver(job: Job, step: Step) -> Batch:
     parts = unflatten(slab.layout.structure, arrays)
     if job.emit_weights:
         parts = (*parts[:2], sample_weights(job, step, parts, valid))
+    elif len(parts) == len(TOP_NAMES):
+        for _, weights in flatten(parts[-1]):  # the decoder's own
+            weights[~valid] = 0
     return Batch.build(parts, sample_ids=step.sample_ids, valid=valid, epoch=step.epoch, step=step.number)
 
 
@@ -127,10 +130,20 @@ def _verify(step: Step, slab: Slab) -> None:
 
 
 def sample_weights(job: Job, step: Step, parts: tuple[Any, ...], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """float32 ``(N,)``: the given weights times the class weights, 0 where a stand-in fills the slot."""
+    """float32 ``(N,)``: the given weights times the class weights, 0 where a stand-in fills the slot.
+
+    Where the decoder returns weights of its own they are multiplied in, and their shape is the result's. Raises
+    `OptionError` where its tuple has no labels to weigh.
+    """
+    if len(parts) < 2:
+        raise OptionError("decode", repr(job.decoder), "a tuple (x, y): sample weights need a y to weigh")
     weights = np.ones(step.slots, np.float32) if job.weights is None else job.weights[step.sample_ids]
     if job.class_weights is not None:
         labels = np.asarray(parts[1])
         classes = labels.argmax(axis=-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.reshape(-1)
         weights = weights * np.array([job.class_weights.get(int(label), 1.0) for label in classes], dtype=np.float32)
-    return np.where(valid, weights, np.float32(0))
+    weights = np.where(valid, weights, np.float32(0))
+    if len(parts) > 2:
+        own = np.asarray(parts[2], np.float32)
+        weights = own * weights.reshape(-1, *(1,) * (own.ndim - 1))
+    return weights

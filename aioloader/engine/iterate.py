@@ -79,10 +79,13 @@ class _Epoch:
                 self._stream.close()
         return batch
 
-    def _time_left(self) -> float:
-        """Seconds until a wait counts as a stall; raises `StalledError` when it does."""
+    def _time_left(self, asked_at: float) -> float:
+        """Seconds until a wait counts as a stall; raises `StalledError` when it does.
+
+        A consumer that was away (validation, a breakpoint) left a full queue: its stall begins when it asks.
+        """
         limit_s = self._session.job.options.stall_timeout_s
-        left_s = self._stream.state.last_progress + limit_s - monotonic()
+        left_s = max(self._stream.state.last_progress, asked_at) + limit_s - monotonic()
         if left_s > 0:
             return left_s
         description = self._stream.describe_in_flight()
@@ -106,7 +109,7 @@ class EpochIterator(_Epoch):
             step = self._stream.pop(ready.set)
             if step is not None:
                 return self._take(step, asked_at)
-            ready.wait(self._time_left())
+            ready.wait(self._time_left(asked_at))
         raise StopIteration
 
 
@@ -130,6 +133,6 @@ class AsyncEpochIterator(_Epoch):
             if step is not None:
                 return self._take(step, asked_at)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._time_left()):
+                async with asyncio.timeout(self._time_left(asked_at)):
                     await ready.wait()
         raise StopAsyncIteration

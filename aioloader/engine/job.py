@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aioloader.batch.layout import Layout
-from aioloader.batch.ring import SlabRing
+from aioloader.batch.ring import SlabRing, slabs_at_most
 from aioloader.errors import OptionError
 from aioloader.order.keys import sample_rng
-from aioloader.storage.redact import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
     from aioloader.engine.ledger import Ledger
     from aioloader.engine.options import EngineOptions
     from aioloader.engine.step import Step
+    from aioloader.errors import SampleError
     from aioloader.monitor.stats import Counters
     from aioloader.order.permutation import EpochOrder
     from aioloader.order.ranks import RankPlan
-    from aioloader.errors import SampleError
     from aioloader.types import FieldSpec, SampleRef, Store, Transform, Tree
 
 
@@ -72,9 +71,9 @@ class Workspace:
         return self.ring is not None and self.first_key is None
 
     @property
-    def ring_slabs(self) -> int:
-        """Steps that may be open at once; 1 until the fields are known."""
-        return self.ring.ring_slabs if self.ring is not None else 1
+    def open_steps(self) -> int:
+        """Steps that may be open at once, whole ones included: ``max_queue_size`` where memory allows."""
+        return min(self._max_queue_size, self.ring.ring_slabs) if self.ring is not None else 1
 
     def slab_for(self, step: Step) -> Slab:
         """The step's slab, taken from the ring by whoever needs it first."""
@@ -94,13 +93,14 @@ class Workspace:
                 self.decoder_fills_all = isinstance(decoded, tuple)
                 structure = decoded if self.decoder_fills_all else (decoded,) if label is None else (decoded, label)
                 layout = Layout.plan(structure, self._batch_size)
-                affordable = self._slab_bytes // (2 * max(layout.nbytes, 1))
+                affordable = (self._slab_bytes // max(layout.nbytes, 1) - 1) // 2
                 if affordable < 2:
                     raise OptionError(
                         "max_memory",
                         f"{self._slab_bytes:,} bytes for batches",
-                        f"at least {4 * layout.nbytes:,} bytes: a batch of {self._batch_size} samples takes "
-                        f"{layout.nbytes:,} and four are needed; lower batch_size or raise max_memory",
+                        f"at least {slabs_at_most(2) * layout.nbytes:,} bytes: a batch of {self._batch_size} samples "
+                        f"takes {layout.nbytes:,} and {slabs_at_most(2)} are needed; lower batch_size or raise "
+                        "max_memory",
                     )
                 self.first_key = first_key
                 self.ring = SlabRing(layout, min(self._max_queue_size + 2, affordable))
@@ -137,8 +137,3 @@ class Job:
         if not self.decoder.needs_rng and self.transform is None:
             return None
         return sample_rng(self.order.seed, epoch, sample_id)
-
-
-def shown_key(key: str) -> str:
-    """A key as errors and ledgers may show it: an absolute URL without its secrets."""
-    return redact_url(key) if "://" in key else key

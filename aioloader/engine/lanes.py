@@ -65,9 +65,17 @@ class DecodeThreads:
         with self._changed:
             if self._ended:
                 return False
-            self._lanes.rotate(-1)  # the stream served last waits longest
             lanes = list(self._lanes)
-        return any(lane.work() for lane in lanes)
+        return any(self._look_at(lane) for lane in lanes)
+
+    def _look_at(self, lane: Lane) -> bool:
+        with self._changed:
+            if self._ended or lane not in self._lanes:
+                return False
+            # The stream looked at last waits longest. Not a rotation: behind an idle stream one got two turns.
+            self._lanes.remove(lane)
+            self._lanes.append(lane)
+        return lane.work()
 
     def end(self) -> None:
         """Have every thread return after its running decode; does not wait."""

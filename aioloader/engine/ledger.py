@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aioloader.errors import DatasetError
+from aioloader.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,15 @@ class Ledger:
     """Entries in memory and, with a ``path``, appended to a file line by line."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Raises `OptionError` where the file cannot be written; it is created at once, while nothing is lost."""
         self.path = None if path is None else Path(path)
+        if self.path is not None:
+            try:
+                self.path.open("a").close()
+            except OSError as exc:
+                raise OptionError(
+                    "ledger", repr(str(path)), f"a file that can be written ({exc.strerror}); make its folder first"
+                ) from exc
         self._entries: list[LedgerEntry] = []
         self._lock = threading.Lock()
 
@@ -54,20 +62,25 @@ class Ledger:
 def read_skip_list(source: str | os.PathLike[str] | Iterable[str]) -> frozenset[str]:
     """The keys to leave out: from a ledger file, or an iterable of keys.
 
-    Raises `DatasetError` naming the line that is not a ledger entry.
+    Raises `OptionError` for a file that cannot be read, `DatasetError` naming the line that is no ledger entry.
     """
     if not isinstance(source, str | os.PathLike):
         return frozenset(source)
     keys = set()
-    with Path(source).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                keys.add(str(json.loads(line)["key"]))
-            except (ValueError, KeyError, TypeError) as exc:
-                raise DatasetError(
-                    f"skip_list {os.fspath(source)}: line {number} is not a ledger entry; "
-                    'each line must be a JSON object with a "key"'
-                ) from exc
+    try:
+        text = Path(source).read_text(encoding="utf-8")
+    except OSError as exc:
+        raise OptionError(
+            "skip_list", repr(os.fspath(source)), f"a ledger file ({exc.strerror}), or a list of keys: [{source!r}]"
+        ) from exc
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            keys.add(str(json.loads(line)["key"]))
+        except (ValueError, KeyError, TypeError) as exc:
+            raise DatasetError(
+                f"skip_list {os.fspath(source)}: line {number} is not a ledger entry; "
+                'each line must be a JSON object with a "key"'
+            ) from exc
     return frozenset(keys)

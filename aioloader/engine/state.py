@@ -1,7 +1,7 @@
 """A stream as a state machine without I/O: which sample next, into which slot, which batch is whole.
 
 Tickets number the slots of a stream from 0 across its epochs; steps likewise. Fetchers take tickets in order, decoders
-take fetched items oldest first and only into steps the ring has room for, the one consumer takes steps in order.
+take fetched items oldest first and only into steps the queue has room for, the one consumer takes steps in order.
 Every method is called under no lock and takes the stream's own; none calls back.
 """
 
@@ -40,7 +40,6 @@ class StreamState:
         self._finished = 0  # whole steps that the consumer has not taken
         self._waiter: Waiter | None = None
         self._probe_ticket = 0
-        self._probing = False
         self._failed_tickets: set[int] = set()  # kept only until the fields are known
         self._ticket_stop: int | None = None  # set by the first failure under on_error="raise"
 
@@ -95,14 +94,13 @@ class StreamState:
             if self.closed or not self._waiting_items or self._decoding >= self.job.options.workers:
                 return None
             ticket, item = self._waiting_items[0]
-            if item.step.index >= self._next_index + self.job.workspace.ring_slabs:
+            if item.step.index >= self._next_index + self.job.workspace.open_steps:
                 return None
             ring = self.job.workspace.ring
             if ring is None:
                 # Only the first sample, whatever arrives first: its shape must not depend on timing.
-                if self._probing or ticket != self._probe_ticket:
+                if ticket != self._probe_ticket:
                     return None
-                self._probing = True
             else:
                 self.job.workspace.slab_for(item.step)
             heappop(self._waiting_items)
@@ -115,7 +113,6 @@ class StreamState:
         step = item.step
         with self._lock:
             self._decoding -= 1
-            self._probing = False
             step.decoding -= 1
             step.decode_s.append(duration_s)
             return self._settle(item.ticket, step, item.slot, error)

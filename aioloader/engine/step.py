@@ -38,7 +38,10 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """A fetched sample on its way to a slot. ``decoded`` is set where the decoder was a coroutine."""
+    """A fetched sample on its way to a slot.
+
+    Where the decoder is a coroutine, ``decoded`` is what it returned and ``decode_s`` how long that took.
+    """
 
     ticket: int
     step: Step
@@ -47,3 +50,4 @@ class Item:
     body: bytes
     reserved_bytes: int
     decoded: Any = None
+    decode_s: float = 0.0

@@ -11,10 +11,10 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from aioloader.engine.decoding import decode_item, wrap_foreign
-from aioloader.engine.job import shown_key
 from aioloader.engine.state import StreamState, Waiter
 from aioloader.engine.step import Item
 from aioloader.errors import DecodeError, InvariantError, OptionError, SampleError, StoreError
+from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
     from aioloader.engine.job import Job
@@ -38,7 +38,7 @@ class Stream:
         self._threads = shared.threads
         self._lease = lease
         self._store = job.samples.store
-        self._bodies = shared.bodies.open()
+        self._bodies = shared.bodies.open(job.options.body_bytes)
         self._requests = shared.requests_to(self._store.origin, job.options.concurrency).open()
         self._more = asyncio.Event()
         self._starved = False
@@ -53,10 +53,12 @@ class Stream:
     def start(self) -> None:
         """Begin fetching; on the loop."""
         if self.state.closed:
-            self._ended.set()
+            self._finish()
             return
         self._threads.add(self, self._job.options.workers)
         self._task = self._lease.spawn(self._run())
+        # Not a `finally` in the task: one that is cancelled before its first step never runs a line.
+        self._task.add_done_callback(lambda _: self._finish())
 
     async def _run(self) -> None:
         try:
@@ -67,8 +69,6 @@ class Stream:
             pass  # end() cancels this task; nobody awaits it
         except BaseExceptionGroup as group:
             self._break(group.exceptions[0])
-        finally:
-            self._finish()
 
     def _break(self, exc: BaseException) -> None:
         """A defect of ours: the consumer must hear of it instead of waiting."""
@@ -98,7 +98,7 @@ class Stream:
     async def _fetch(self, ticket: int) -> None:
         step, slot = self.state.locate(ticket)
         sample = self._job.samples[int(step.sample_ids[slot])]
-        reserved = sample.size_bytes or int(self._mean_bytes)
+        reserved = self._expected_bytes(sample)
         await self._bodies.reserve(reserved)
         await self._requests.reserve(1)
         counters = self._job.counters
@@ -130,6 +130,12 @@ class Stream:
         self._mean_bytes += 0.05 * (len(item.body) - self._mean_bytes)
         await self._hand_on(item)
 
+    def _expected_bytes(self, sample: SampleRef) -> int:
+        """What the body will take: the range's length, the listed size, or what the others took."""
+        if sample.byte_range is not None:
+            return sample.byte_range[1] - sample.byte_range[0]
+        return sample.size_bytes if sample.size_bytes is not None else int(self._mean_bytes)
+
     async def _hand_on(self, item: Item) -> None:
         if self._job.decoder.is_async:
             started = perf_counter()
@@ -145,7 +151,7 @@ class Stream:
                 self._wake(self.state.failed(item.ticket, item.step, item.slot, error))
                 self._threads.announce(1)
                 return
-            self._job.counters.decode.latency.record(perf_counter() - started)
+            item.decode_s = perf_counter() - started
         self.state.offer(item)
         self._threads.announce(1)
 
@@ -191,7 +197,7 @@ class Stream:
             self._wake(self.state.close(broken=exc))
         except BaseException as exc:
             self._break(exc)
-        duration_s = perf_counter() - started
+        duration_s = item.decode_s + perf_counter() - started
         if error is not None:
             self._job.counters.decode.failed += 1
         self._in_flight.pop(item.ticket, None)
@@ -214,8 +220,8 @@ class Stream:
         return step
 
     def extend(self, last_epoch: int) -> None:
-        """Let fetching run up to the end of ``last_epoch``."""
-        self.state.last_epoch = max(self.state.last_epoch, last_epoch)
+        """Let fetching run up to the end of ``last_epoch``, no further; what was fetched beyond stays."""
+        self.state.last_epoch = last_epoch
         self._starved = False
         self._lease.post(self._go_on)
 

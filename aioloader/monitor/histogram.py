@@ -41,7 +41,7 @@ class LatencyHistogram:
         if self.count == 0:
             return 0.0
         wanted, seen = share * self.count, 0
-        for index, count in enumerate(self._counts):
+        for index, count in enumerate(self._counts[:-1]):  # the last bucket has no upper end
             seen += count
             if seen >= wanted and count:
                 middle = _FLOOR_S * 2 ** ((index + 0.5) / _PER_OCTAVE)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Occupancy:
-    """Told of every change in length; not locked."""
+    """Told of every change in length, by one thread at a time; any thread may read."""
 
-    def __init__(self) -> None:
-        self._started = self._changed = monotonic()
+    def __init__(self, clock_s: Callable[[], float] = monotonic) -> None:
+        self._clock_s = clock_s
+        self._started = self._changed = clock_s()
         self._length = 0
         self._busy_s = 0.0
         self._area = 0.0
@@ -17,28 +22,24 @@ class Occupancy:
 
     def update(self, length: int) -> None:
         """The queue now holds ``length`` items."""
-        now = monotonic()
-        self._settle(now)
-        self._length = length
-        self.peak = max(self.peak, length)
-
-    def _settle(self, now: float) -> None:
+        now = self._clock_s()
         elapsed = now - self._changed
         if self._length:
             self._busy_s += elapsed
             self._area += elapsed * self._length
         self._changed = now
+        self._length = length
+        self.peak = max(self.peak, length)
 
     def share(self) -> float:
         """Share of the time so far with at least one item, 0 to 1."""
-        now = monotonic()
-        self._settle(now)
+        now = self._clock_s()
         total = now - self._started
-        return self._busy_s / total if total else 0.0
+        since = now - self._changed if self._length else 0.0
+        return min((self._busy_s + since) / total, 1.0) if total else 0.0
 
     def mean(self) -> float:
         """Mean length over the time so far."""
-        now = monotonic()
-        self._settle(now)
+        now = self._clock_s()
         total = now - self._started
-        return self._area / total if total else 0.0
+        return (self._area + (now - self._changed) * self._length) / total if total else 0.0

@@ -15,7 +15,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def human_bytes(nbytes: float) -> str:
     """``1234567`` as ``1.2 MB``; powers of 1,000."""
     for unit in _UNITS:
-        if nbytes < 1000 or unit == _UNITS[-1]:
+        if nbytes < 999.95 or unit == _UNITS[-1]:  # not 1000.0 kB
             return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
         nbytes /= 1000
     raise AssertionError  # the loop returns at the last unit
@@ -23,9 +23,9 @@ def human_bytes(nbytes: float) -> str:
 
 def human_time(seconds: float) -> str:
     """``0.00123`` as ``1.2 ms``."""
-    if seconds < 1e-3:
+    if seconds < 0.9995e-3:  # not 1000 µs
         return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
+    if seconds < 0.99995:
         return f"{seconds * 1e3:.1f} ms"
     return f"{seconds:.1f} s"
 

@@ -190,8 +190,9 @@ class LoopLease:
         except BaseException:
             coroutine.close()
             raise
-        future = self.submit(coroutine)
+        future: Future[T] = Future()
         try:
+            self._start(coroutine, future)  # inside: Ctrl-C may come between the start and the wait
             return future.result()
         except CancelledError:
             raise _closed_under_way() from None
@@ -202,7 +203,10 @@ class LoopLease:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run on the loop; the future's ``cancel`` cancels the task."""
         future: Future[T] = Future()
+        self._start(coroutine, future)
+        return future
 
+    def _start(self, coroutine: Coroutine[Any, Any, T], future: Future[T]) -> None:
         async def carry() -> None:
             # InvalidStateError: the caller cancelled between two lines of this; raising would end the group.
             try:
@@ -248,7 +252,6 @@ class LoopLease:
         if not self.post(start):
             coroutine.close()
             future.cancel()
-        return future
 
     def post(self, callback: Callable[..., object], *arguments: object) -> bool:
         """Call soon on the loop, from anywhere, a finalizer included.

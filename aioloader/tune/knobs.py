@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,23 +42,29 @@ class Knobs:
         _check_count("concurrency", self.concurrency)
         _check_count("workers", self.workers)
         _check_count("max_queue_size", self.max_queue_size)
-        if self.use_multiprocessing not in (True, False, "auto"):
+        # Not by equality: 1 equals True, and would mean threads below.
+        if self.use_multiprocessing != "auto" and not isinstance(self.use_multiprocessing, bool):
             raise OptionError("use_multiprocessing", repr(self.use_multiprocessing), 'True, False or "auto"')
         if self.use_multiprocessing is True:
             raise OptionError(
                 "use_multiprocessing", "True", 'False or "auto" (threads): worker processes are not built yet'
             )
         if self.order != "strict":
-            others = {"window", "any"}
+            others = ("window", "any")
             expected = '"strict": the other orders are not built yet' if self.order in others else '"strict"'
             raise OptionError("order", repr(self.order), expected)
         if self.on_error not in ("raise", "skip"):
             raise OptionError("on_error", repr(self.on_error), '"raise" or "skip"')
-        if not 0 <= self.max_error_rate <= 1:
+        if not _is_number(self.max_error_rate) or not 0 <= self.max_error_rate <= 1:
             raise OptionError("max_error_rate", repr(self.max_error_rate), "a share from 0 to 1, such as 0.01")
         for name in ("stall_timeout_s", "close_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise OptionError(name, repr(getattr(self, name)), "seconds, more than 0")
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 < value <= threading.TIMEOUT_MAX:
+                raise OptionError(name, repr(value), "a finite number of seconds, more than 0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_count(option: str, value: object, *, auto: bool = True) -> None:

@@ -250,3 +250,39 @@ def test_skip_never_skips_a_refused_connection() -> None:
             pytest.raises(errors.ConnectFailedError),
         ):
             next(iter(loader))
+
+
+def test_a_url_instead_of_a_dataset_says_what_to_pass(bucket: Bucket) -> None:
+    with pytest.raises(errors.OptionError, match=r"data=.*al\.image_folder"):
+        al.Loader(bucket.url, decode=DECODE)  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_an_unknown_option_names_the_loader() -> None:
+    with pytest.raises(TypeError, match=r"Loader\.__init__\(\).*batchsize"):
+        al.Loader(None, decode=DECODE, batchsize=3)  # type: ignore[call-arg, arg-type]  # the mistake under test
+
+
+def test_a_ledger_that_cannot_be_written_is_refused_before_anything_is_lost(bucket: Bucket, tmp_path: Path) -> None:
+    data = al.image_folder(bucket.url)
+    with pytest.raises(errors.OptionError, match=r"ledger=.*nowhere.*folder"):
+        al.Loader(data, decode=DECODE, on_error="skip", ledger=tmp_path / "nowhere" / "ledger.jsonl")
+    with pytest.raises(errors.OptionError, match=r"skip_list=.*list of keys"):
+        al.Loader(data, decode=DECODE, skip_list="ants/a.png")
+
+
+def test_one_file_may_be_ledger_and_skip_list_from_the_first_run_on(damaged: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "bad.jsonl"
+    lengths = []
+    for _ in range(2):
+        with al.Loader(
+            al.image_folder(damaged), decode=DECODE, batch_size=8, on_error="skip", max_error_rate=1, ledger=ledger,
+            skip_list=ledger,
+        ) as loader:
+            lengths.append((len(loader.data), sum(1 for batch in loader if not batch.valid.all())))
+    assert lengths == [(N_IMAGES, 6), (N_IMAGES - 6, 0)]
+    assert len(ledger.read_text().splitlines()) == 6
+
+
+def test_a_batch_prints_its_shapes_and_no_pixels(bucket: Bucket) -> None:
+    with al.Loader(al.image_folder(bucket.url), decode=DECODE, batch_size=8) as loader:
+        assert repr(next(iter(loader))) == "Batch(epoch=0, step=0: uint8[8, 8, 8, 3], int64[8])"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
+import time
+import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aioloader.dataset.samples import Dataset
+    from tests.s3_services import Service
 
 DECODE = al.ImageDecoder(size=(8, 8))
 
@@ -122,8 +126,8 @@ def test_two_loaders_side_by_side_each_deliver_exactly(bucket: Bucket) -> None:
     ):
         for _ in range(3):
             ids = [batch.sample_ids.tolist() for batch in other]
-            assert sum(ids, []) == list(range(len(held_out)))
-            assert sorted(sum((batch.sample_ids.tolist() for batch in one), [])) == list(range(len(train)))
+            assert functools.reduce(operator.iadd, ids, []) == list(range(len(held_out)))
+            assert sorted(functools.reduce(operator.iadd, (batch.sample_ids.tolist() for batch in one), [])) == list(range(len(train)))
 
 
 def test_ranks_share_an_epoch_without_overlap(bucket: Bucket) -> None:
@@ -216,3 +220,36 @@ def test_stats_and_report_say_what_happened(bucket: Bucket) -> None:
     report = loader.report()
     for figure in ("51 samples", "7 batches", "data wait", "p50", "p99", "occupied", "concurrency=64 (auto)"):
         assert figure in report
+
+
+def uploaded(service: Service, root: Path) -> Dataset:
+    """The images below ``root`` in a fresh bucket of ``service``."""
+    objects = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.png")}
+    bucket_name = service.new_bucket({f"train/{key}": body for key, body in objects.items()})
+    return al.image_folder(f"s3://{bucket_name}/train/", store=service.store())
+
+
+def test_batches_are_byte_identical_from_s3_on_moto(moto: Service, image_root: Path) -> None:
+    expected = read_epoch(al.image_folder(image_root / "train"))
+    data = uploaded(moto, image_root / "train")
+    for concurrency, workers in ((1, 1), (64, 4)):
+        assert read_epoch(data, concurrency=concurrency, workers=workers) == expected
+
+
+@pytest.mark.ceph
+def test_batches_are_byte_identical_from_s3_on_ceph(ceph: Service, image_root: Path) -> None:
+    expected = read_epoch(al.image_folder(image_root / "train"))
+    data = uploaded(ceph, image_root / "train")
+    for concurrency, workers in itertools.product((1, 8, 64), (1, 2, 4)):
+        assert read_epoch(data, concurrency=concurrency, workers=workers) == expected
+
+
+def test_no_more_batches_than_max_queue_size_wait_for_a_slow_consumer(bucket: Bucket) -> None:
+    with al.Loader(al.image_folder(bucket.url), decode=DECODE, batch_size=2, max_queue_size=3) as loader:
+        batches = iter(loader)
+        next(batches)
+        deadline = time.monotonic() + 5
+        while loader.stats().decode.count < 3 * 2 and time.monotonic() < deadline and loader.stats().queue_peak < 3:
+            time.sleep(0.01)  # the loader fills its queue while this consumer is slow
+        time.sleep(0.1)
+        assert loader.stats().queue_peak == 3

@@ -1,0 +1,87 @@
+"""A secret given to a store, or riding on a URL, appears in no error, traceback, log, repr, report or ledger."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+import aioloader as al
+from tests.loader.conftest import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECRET = "hunter2-S3CR3T"
+
+
+def with_headers(bucket: Bucket) -> al.Dataset:
+    store = al.HTTPStore(headers={"Authorization": f"Bearer {SECRET}", "X-Api-Key": SECRET})
+    return al.from_samples([("nowhere.png", 0), ("elsewhere.png", 1)], root=bucket.url, store=store)
+
+
+def with_user_info(bucket: Bucket) -> al.Dataset:
+    url = bucket.url.replace("http://", f"http://someone:{SECRET}@")
+    return al.from_samples([("nowhere.png", 0), ("elsewhere.png", 1)], root=url)
+
+
+def with_root_query(bucket: Bucket) -> al.Dataset:
+    return al.from_samples([("nowhere.png", 0)], root=f"{bucket.url}?sig={SECRET}")
+
+
+def with_presigned_urls(bucket: Bucket) -> al.Dataset:
+    presigned = f"{bucket.url}nowhere.png?X-Amz-Signature={SECRET}&X-Amz-Credential={SECRET}"
+    return al.from_samples([(presigned, 0)], root=bucket.url, allow_hosts=[urlsplit(bucket.url).netloc])
+
+
+def of_s3_keys(_bucket: Bucket) -> al.Dataset:
+    store = al.S3Store(endpoint="http://127.0.0.1:9", access_key_id="someone", secret_access_key=SECRET)
+    return al.from_samples([("nowhere.png", 0)], root="s3://bucket/train/", store=store)
+
+
+MAKERS = [with_headers, with_user_info, with_root_query, with_presigned_urls, of_s3_keys]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_no_secret_shows_anywhere(
+    bucket: Bucket,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    make: Callable[[Bucket], al.Dataset],
+    on_error: Any,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    ledger = tmp_path / "ledger.jsonl"
+    data = make(bucket)
+    with al.Loader(data, decode=al.RawDecoder(), on_error=on_error, ledger=ledger) as loader:
+        with pytest.raises(al.AioloaderError) as caught:
+            next(iter(loader))
+        shown = [repr(loader), loader.report(), repr(data), data.fingerprint, repr(data.fingerprint_parts)]
+    shown += [repr(data[0]), repr(data.store), str(data.store.location), data.store.origin]
+    shown += ["".join(traceback.format_exception(caught.value)), repr(pickle.dumps(caught.value))]
+    shown += [caplog.text, *capfd.readouterr(), ledger.read_text(), json.dumps(vars(caught.value), default=repr)]
+    assert any("nowhere.png" in text for text in shown)  # the sample is named, so there was something to leak
+    for text in shown:
+        assert SECRET not in text
+
+
+def test_a_decoder_that_prints_its_sample_prints_no_secret(bucket: Bucket) -> None:
+    image = al.image_folder(bucket.url)[0]
+
+    def decode(data: bytes, sample: al.SampleRef) -> None:
+        raise ValueError(f"cannot read {sample.key}, a sample like {sample!r}")
+
+    presigned = f"{bucket.url}{quote(image.key)}?X-Amz-Signature={SECRET}"
+    data = al.from_samples([(presigned, 0)], root=bucket.url, allow_hosts=[urlsplit(bucket.url).netloc])
+    with al.Loader(data, decode=decode) as loader, pytest.raises(al.errors.DecodeError) as caught:
+        next(iter(loader))
+    assert SECRET not in str(caught.value)
+    assert "X-Amz-Signature=…" in str(caught.value)

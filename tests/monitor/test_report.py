@@ -1,0 +1,120 @@
+"""The report's text and the record it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass
+
+import pytest
+
+from aioloader.monitor import stats
+from aioloader.monitor.report import human_bytes, human_time, render
+from aioloader.monitor.stats import Counters
+
+KNOBS = {"concurrency": "64 (auto)", "workers": "2"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    value: float
+    text: str
+
+
+BYTES = [
+    Shown(0, "0 B"),
+    Shown(999, "999 B"),
+    Shown(1000, "1.0 kB"),
+    Shown(1_234_567, "1.2 MB"),
+    Shown(999_949, "999.9 kB"),
+    Shown(999_990, "1.0 MB"),
+    Shown(2.5e9, "2.5 GB"),
+    Shown(3e15, "3000.0 TB"),
+]
+TIMES = [
+    Shown(0, "0 µs"),
+    Shown(0.000_123, "123 µs"),
+    Shown(0.000_999_9, "1.0 ms"),
+    Shown(0.001_23, "1.2 ms"),
+    Shown(0.999_96, "1.0 s"),
+    Shown(1.25, "1.2 s"),
+]
+
+
+@pytest.mark.parametrize("case", BYTES, ids=lambda case: case.text)
+def test_bytes_are_shown_with_the_unit_that_fits(case: Shown) -> None:
+    assert human_bytes(case.value) == case.text
+
+
+@pytest.mark.parametrize("case", TIMES, ids=lambda case: case.text)
+def test_times_are_shown_with_the_unit_that_fits(case: Shown) -> None:
+    assert human_time(case.value) == case.text
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in its one element."""
+    now = [50.0]
+    monkeypatch.setattr(stats, "monotonic", lambda: now[0])
+    return now
+
+
+def test_before_the_first_batch_there_is_one_line() -> None:
+    assert render(Counters().freeze(), KNOBS, "file:///data/") == "aioloader: no batch was read yet from file:///data/"
+
+
+def test_a_record_of_nothing_divides_by_nothing() -> None:
+    record = Counters().freeze()
+    assert (record.samples_per_s, record.data_wait_share, record.elapsed_s) == (0.0, 0.0, 0.0)
+    with pytest.raises(FrozenInstanceError):
+        record.samples = 1  # type: ignore[misc]  # that it cannot is what is tested
+
+
+def test_waiting_is_counted_from_the_first_request_to_the_last_batch(clock: list[float]) -> None:
+    counters = Counters()
+    for wait_s, train_s in [(2.0, 1.0), (0.5, 1.5), (0.0, 9.0)]:
+        asked_at = counters.asked()
+        clock[0] += wait_s
+        counters.received(asked_at, 32, 1)
+        clock[0] += train_s
+    record = counters.freeze()
+    assert (record.batches, record.samples, record.skipped) == (3, 96, 3)
+    assert record.first_batch_s == 2.0
+    assert record.data_wait_s == 2.5
+    assert record.elapsed_s == 5.0  # the last 9 s of training wait for nothing
+    assert record.data_wait_share == 0.5
+    assert record.samples_per_s == pytest.approx(96 / 5)
+
+
+def test_the_report_says_what_was_read_and_who_waited(clock: list[float]) -> None:
+    counters = Counters()
+    counters.fetch.latency.record(0.030)
+    counters.decode.latency.record(0.002)
+    counters.bytes_fetched, counters.in_flight_peak, counters.slab_bytes = 2_000_000, 17, 5000
+    asked_at = counters.asked()
+    clock[0] += 1
+    counters.received(asked_at, 1200, 0)
+    text = render(counters.freeze(), KNOBS, "s3://bucket/train/")
+    lines = text.splitlines()
+    assert lines[0] == "aioloader: 1,200 samples in 1 batches from s3://bucket/train/"
+    for expected in (
+        "1,200 samples/s over 1.0 s, 2.0 MB fetched; first batch after 1.0 s",
+        "1.0 s, 100% of the time",
+        "; 17 in flight at most",
+        f"p50 {human_time(counters.fetch.latency.quantile(0.5))}, p99",
+        f"decode       p50 {human_time(counters.decode.latency.quantile(0.5))}, p99",
+        "5.0 kB of slabs",
+        "concurrency=64 (auto), workers=2",
+    ):
+        assert expected in text
+    assert "errors" not in text
+    assert "copies" not in text
+
+
+def test_failures_and_copies_have_a_line_only_where_there_are_some(clock: list[float]) -> None:
+    counters = Counters()
+    counters.fetch.failed, counters.decode.failed, counters.private_copies = 2, 1, 4
+    asked_at = counters.asked()
+    clock[0] += 1
+    counters.received(asked_at, 10, 3)
+    text = render(counters.freeze(), KNOBS, "memory:///")
+    assert "3 samples failed, 3 stand-ins delivered" in text
+    assert "4 batches copied" in text

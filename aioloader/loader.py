@@ -88,7 +88,7 @@ class _Base:
         if len(data) == 0:
             raise EmptyDatasetError(f"{data!r} has no sample to load; check the URL, split() or skip_list")
         options = resolve(knobs, remote="://" in data.store.origin and not data.store.origin.startswith("file:"))
-        plan = _plan(len(data), batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
+        plan = _plan(len(data), knobs.batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
         padded = world_size > 1 and not plan.drop_last
         _check_weights(data, class_weight, sample_weight)
         self._data = data
@@ -102,7 +102,7 @@ class _Base:
             order=EpochOrder(len(data), seed=self._seed, shuffle=shuffle),
             plan=plan,
             options=options,
-            workspace=Workspace(batch_size, options.max_queue_size, options.slab_bytes),
+            workspace=Workspace(knobs.batch_size, options.max_queue_size, options.slab_bytes),
             counters=Counters(),
             ledger=ledger_of_run,
             weights=None if sample_weight is None else _weight_column(data, sample_weight),

@@ -48,7 +48,10 @@ def _decode(job: Job, item: Item) -> None:
             # Only where spec() promised the shape: another shape must be found out, not written.
             slot = slab.slot(item.slot)
             out = slot if job.workspace.decoder_fills_all else slot[0]
-        decoded = decoder.decode(item.body, sample, rng, out)
+        try:
+            decoded = decoder.decode(item.body, sample, rng, out)
+        except OptionError as exc:  # the user's, of this sample; ours below ends the stream
+            raise wrap_foreign(exc, item, DecodeError, "the decoder raised") from exc
     written = out is not None and decoded is out
     if isinstance(decoded, tuple):
         decoded = as_fields(decoded, key=shown_key(sample.key))

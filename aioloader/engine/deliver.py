@@ -95,6 +95,11 @@ def stand_ins(step: Step, seed: int) -> dict[int, int]:
     }
 
 
+def skipped_slots(step: Step) -> int:
+    """How many of the step's own samples failed."""
+    return sum(slot < step.n_real for slot, _ in step.failures)
+
+
 def _account(job: Job, step: Step, chosen: dict[int, int]) -> None:
     errors = dict(step.failures)
     job.ledger.record(
@@ -108,9 +113,10 @@ def _account(job: Job, step: Step, chosen: dict[int, int]) -> None:
             stand_in=int(step.sample_ids[source]),
         )
         for slot, source in chosen.items()
+        if slot < step.n_real  # the sample of a pad is another rank's to deliver
     )
     counters = job.counters
-    skipped, seen = counters.skipped + len(chosen), counters.samples + step.slots
+    skipped, seen = counters.skipped + skipped_slots(step), counters.samples + step.n_real
     if seen >= PROBATION_SAMPLES and skipped > job.options.max_error_rate * seen:
         raise SkipBudgetExceededError(
             f"{skipped} of {seen} samples failed, more than max_error_rate={job.options.max_error_rate:g} allows; "
@@ -139,7 +145,13 @@ def sample_weights(job: Job, step: Step, parts: tuple[Any, ...], valid: NDArray[
         raise OptionError("decode", repr(job.decoder), "a tuple (x, y): sample weights need a y to weigh")
     weights = np.ones(step.slots, np.float32) if job.weights is None else job.weights[step.sample_ids]
     if job.class_weights is not None:
-        labels = np.asarray(parts[1])
+        if not isinstance(parts[1], np.ndarray) or parts[1].ndim > 2:
+            raise OptionError(
+                "class_weight",
+                "a dict",
+                "one class label a sample; for other targets return weights from the decoder: (x, y, sample_weight)",
+            )
+        labels = parts[1]
         classes = labels.argmax(axis=-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.reshape(-1)
         weights = weights * np.array([job.class_weights.get(int(label), 1.0) for label in classes], dtype=np.float32)
     weights = np.where(valid, weights, np.float32(0))

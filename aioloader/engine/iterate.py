@@ -9,11 +9,12 @@ import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
-from aioloader.engine.deliver import deliver
+from aioloader.engine.deliver import deliver, skipped_slots
 from aioloader.errors import LoaderClosedError, StalledError, StreamReplacedError
 
 if TYPE_CHECKING:
     from aioloader.engine.session import Session
+    from aioloader.engine.state import Waiter
     from aioloader.engine.step import Step
     from aioloader.engine.stream import Stream
     from aioloader.types import Batch
@@ -63,6 +64,13 @@ class _Epoch:
             )
         return True
 
+    def _pop(self, waiter: Waiter) -> Step | None:
+        try:
+            return self._stream.pop(waiter)
+        except LoaderClosedError:
+            self._check()  # replaced, or the loader closed, since the last look: that is said first
+            raise
+
     def _take(self, step: Step, asked_at: float) -> Batch:
         job = self._session.job
         try:
@@ -70,7 +78,7 @@ class _Epoch:
         except BaseException:
             self.close()
             raise
-        job.counters.received(asked_at, step.n_real, len(step.failures))
+        job.counters.received(asked_at, step.n_real, skipped_slots(step))
         self._left -= 1
         if self._left == 0:
             job.counters.epochs += 1
@@ -106,9 +114,13 @@ class EpochIterator(_Epoch):
         asked_at = self._session.job.counters.asked()
         while self._check():
             ready = threading.Event()
-            step = self._stream.pop(ready.set)
-            if step is not None:
-                return self._take(step, asked_at)
+            try:
+                step = self._pop(ready.set)
+                if step is not None:
+                    return self._take(step, asked_at)
+            except BaseException:
+                self.close()  # Ctrl-C between the two would lose a step to a caller who goes on
+                raise
             ready.wait(self._time_left(asked_at))
         raise StopIteration
 
@@ -129,7 +141,7 @@ class AsyncEpochIterator(_Epoch):
                 with contextlib.suppress(RuntimeError):  # the consumer's loop has ended
                     loop.call_soon_threadsafe(ready.set)
 
-            step = self._stream.pop(announce)
+            step = self._pop(announce)
             if step is not None:
                 return self._take(step, asked_at)
             with contextlib.suppress(TimeoutError):

@@ -69,9 +69,10 @@ def read_skip_list(source: str | os.PathLike[str] | Iterable[str]) -> frozenset[
     keys = set()
     try:
         text = Path(source).read_text(encoding="utf-8")
-    except OSError as exc:
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "this is no text"
         raise OptionError(
-            "skip_list", repr(os.fspath(source)), f"a ledger file ({exc.strerror}), or a list of keys: [{source!r}]"
+            "skip_list", repr(os.fspath(source)), f"a ledger file ({reason}), or a list of keys: [{source!r}]"
         ) from exc
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

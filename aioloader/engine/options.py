@@ -12,7 +12,8 @@ OnError = Literal["raise", "skip"]
 class EngineOptions:
     """What a stream runs with. Counts unless the name says bytes or seconds.
 
-    ``concurrency`` requests in flight (C), ``look_ahead`` samples started ahead of the consumer (R), ``workers``
+    ``concurrency`` requests in flight (C), ``look_ahead`` samples started ahead of the consumer
+    (R, at least a batch), ``workers``
     decoders in parallel, ``max_queue_size`` finished batches. ``body_bytes`` bounds fetched bodies that wait for
     a decoder (None: the process's shared budget), ``slab_bytes`` all slabs.
     """

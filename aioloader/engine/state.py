@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.engine.step import Item, Step
+from aioloader.errors import LoaderClosedError
 
 if TYPE_CHECKING:
     from aioloader.engine.job import Job
@@ -128,6 +129,8 @@ class StreamState:
             return None
         if error is not None:
             step.failures.append((slot, error))
+            counters = self.job.counters
+            (counters.fetch if error.stage == "fetch" else counters.decode).failed += 1
             if self.job.is_fatal(error) and self._ticket_stop is None:
                 self._ticket_stop = self._first_ticket(step.index + 1)
             if self.job.workspace.ring is None:
@@ -155,7 +158,7 @@ class StreamState:
             step = self._steps.get(self._next_index)
             if step is None or step.remaining:
                 if self.closed:
-                    raise RuntimeError("the stream was closed under its consumer")
+                    raise LoaderClosedError("the stream ended under its consumer: the loader was closed")
                 self._waiter = waiter
                 return None
             del self._steps[self._next_index]
@@ -163,6 +166,12 @@ class StreamState:
             self._finished -= 1
             self.job.counters.queue.update(self._finished)
             return step
+
+    def release_waiter(self) -> Waiter | None:
+        """Whom to wake because something but a batch has changed."""
+        with self._lock:
+            waiter, self._waiter = self._waiter, None
+            return waiter
 
     @property
     def next_epoch_and_step(self) -> tuple[int, int]:

@@ -120,7 +120,6 @@ class Stream:
             self._in_flight.pop(ticket, None)
         if item is None:
             assert error is not None
-            counters.fetch.failed += 1
             self._bodies.release(reserved)
             self._wake(self.state.failed(ticket, step, slot, error))
             self._threads.announce(1)  # the first sample's place as the one that sets the shapes may have moved on
@@ -146,7 +145,6 @@ class Stream:
                 if _is_cancelled(exc):
                     raise
                 error = self._named(exc, item.sample, item)
-                self._job.counters.decode.failed += 1
                 self._bodies.release(item.reserved_bytes)
                 self._wake(self.state.failed(item.ticket, item.step, item.slot, error))
                 self._threads.announce(1)
@@ -198,8 +196,6 @@ class Stream:
         except BaseException as exc:
             self._break(exc)
         duration_s = item.decode_s + perf_counter() - started
-        if error is not None:
-            self._job.counters.decode.failed += 1
         self._in_flight.pop(item.ticket, None)
         self._bodies.release(item.reserved_bytes)
         self._wake(self.state.decoded(item, duration_s, error))
@@ -222,6 +218,7 @@ class Stream:
     def extend(self, last_epoch: int) -> None:
         """Let fetching run up to the end of ``last_epoch``, no further; what was fetched beyond stays."""
         self.state.last_epoch = last_epoch
+        self._wake(self.state.release_waiter())  # another iterator's: it hears that it was replaced
         self._starved = False
         self._lease.post(self._go_on)
 

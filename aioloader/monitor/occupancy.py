@@ -31,6 +31,12 @@ class Occupancy:
         self._length = length
         self.peak = max(self.peak, length)
 
+    def restart(self) -> None:
+        """Count from now: what lay waiting before the consumer came says nothing of it."""
+        self._started = self._changed = self._clock_s()
+        self._busy_s = self._area = 0.0
+        self.peak = self._length
+
     def share(self) -> float:
         """Share of the time so far with at least one item, 0 to 1."""
         now = self._clock_s()

@@ -30,6 +30,11 @@ def human_time(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
+def _count(number: int, noun: str) -> str:
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
 def render(stats: LoaderStats, knobs: Mapping[str, str], source: str) -> str:
     """The report: what was read, how fast, who waited, and what the knobs were."""
     if stats.batches == 0:
@@ -37,7 +42,7 @@ def render(stats: LoaderStats, knobs: Mapping[str, str], source: str) -> str:
     fetch, decode = stats.fetch, stats.decode
     failed = fetch.failed + decode.failed
     lines = [
-        f"aioloader: {stats.samples:,} samples in {stats.batches:,} batches from {source}",
+        f"aioloader: {_count(stats.samples, 'sample')} in {_count(stats.batches, 'batch')} from {source}",
         f"  throughput   {stats.samples_per_s:,.0f} samples/s over {human_time(stats.elapsed_s)}, "
         f"{human_bytes(stats.bytes_fetched)} fetched; first batch after {human_time(stats.first_batch_s)}",
         f"  data wait    {human_time(stats.data_wait_s)}, {stats.data_wait_share:.0%} of the time",

@@ -106,6 +106,7 @@ class Counters:
         now = monotonic()
         if self._first_asked is None:
             self._first_asked = now
+            self.queue.restart()
         return now
 
     def received(self, asked_at: float, samples: int, skipped: int) -> None:

@@ -12,7 +12,7 @@ import atexit
 import contextlib
 import os
 import threading
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aioloader.errors import LoaderClosedError
@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 CLOSE_TIMEOUT_S = 5.0
 """How long an end is waited for; what is still running then is abandoned (the thread is a daemon)."""
+
+SIGNAL_CHECK_S = 0.5
+"""How long a caller waits in one go: a Ctrl-C that arrives just as CPython's lock goes to sleep does not wake it."""
 
 
 class Closable(Protocol):
@@ -193,6 +196,8 @@ class LoopLease:
         future: Future[T] = Future()
         try:
             self._start(coroutine, future)  # inside: Ctrl-C may come between the start and the wait
+            while not wait((future,), SIGNAL_CHECK_S).done:
+                pass
             return future.result()
         except CancelledError:
             raise _closed_under_way() from None

@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from aioloader.engine.options import EngineOptions, OnError
 from aioloader.errors import OptionError
 from aioloader.tune.machine import available_bytes, usable_cores
@@ -38,10 +40,9 @@ class Knobs:
     close_timeout_s: float
 
     def __post_init__(self) -> None:
-        _check_count("batch_size", self.batch_size, auto=False)
-        _check_count("concurrency", self.concurrency)
-        _check_count("workers", self.workers)
-        _check_count("max_queue_size", self.max_queue_size)
+        for name in ("batch_size", "concurrency", "workers", "max_queue_size"):
+            value = _checked_count(name, getattr(self, name), auto=name != "batch_size")
+            object.__setattr__(self, name, value)  # a numpy integer becomes an int
         # Not by equality: 1 equals True, and would mean threads below.
         if self.use_multiprocessing != "auto" and not isinstance(self.use_multiprocessing, bool):
             raise OptionError("use_multiprocessing", repr(self.use_multiprocessing), 'True, False or "auto"')
@@ -67,11 +68,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _check_count(option: str, value: object, *, auto: bool = True) -> None:
-    if auto and value == "auto":
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def _checked_count(option: str, value: object, *, auto: bool) -> int | str:
+    if auto and isinstance(value, str) and value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise OptionError(option, repr(value), "a whole number of at least 1" + (' or "auto"' if auto else ""))
+    return int(value)
 
 
 def resolve(knobs: Knobs, *, remote: bool) -> EngineOptions:

@@ -15,7 +15,7 @@ from aioloader.engine.decoding import decode_item
 from aioloader.engine.job import Job
 from aioloader.engine.state import StreamState
 from aioloader.engine.step import Item, Step
-from aioloader.errors import AccessDeniedError, DecodeError, ObjectNotFoundError, SampleError
+from aioloader.errors import AccessDeniedError, DecodeError, LoaderClosedError, ObjectNotFoundError, SampleError
 
 MakeJob = Callable[..., Job]
 
@@ -269,7 +269,7 @@ def test_closing_gives_back_only_the_slabs_that_nobody_writes(
         assert driver.state.failed(ticket, step, slot, ObjectNotFoundError("gone", "a")) is None
     assert driver.state.take() is None
     assert driver.state.close() is None
-    with pytest.raises(RuntimeError, match="closed under its consumer"):
+    with pytest.raises(LoaderClosedError, match="ended under its consumer"):
         driver.state.pop()
     assert job.counters.queue._length == 0
 

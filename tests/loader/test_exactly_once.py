@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import time
-import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +28,9 @@ def digest(batches: Iterable[al.Batch]) -> list[tuple[list[int], bytes, bytes]]:
     return [(batch.sample_ids.tolist(), batch[0].tobytes(), batch[1].tobytes()) for batch in batches]
 
 
-def read_epoch(data: Dataset, *, seed: int = 0, concurrency: int = 8, workers: int = 2) -> list[tuple[list[int], bytes, bytes]]:
+def read_epoch(
+    data: Dataset, *, seed: int = 0, concurrency: int = 8, workers: int = 2
+) -> list[tuple[list[int], bytes, bytes]]:
     with al.Loader(
         data, decode=DECODE, batch_size=8, shuffle=True, seed=seed, concurrency=concurrency, workers=workers
     ) as loader:
@@ -125,9 +125,8 @@ def test_two_loaders_side_by_side_each_deliver_exactly(bucket: Bucket) -> None:
         al.Loader(held_out, decode=DECODE, batch_size=4) as other,
     ):
         for _ in range(3):
-            ids = [batch.sample_ids.tolist() for batch in other]
-            assert functools.reduce(operator.iadd, ids, []) == list(range(len(held_out)))
-            assert sorted(functools.reduce(operator.iadd, (batch.sample_ids.tolist() for batch in one), [])) == list(range(len(train)))
+            assert [i for batch in other for i in batch.sample_ids.tolist()] == list(range(len(held_out)))
+            assert sorted(i for batch in one for i in batch.sample_ids.tolist()) == list(range(len(train)))
 
 
 def test_ranks_share_an_epoch_without_overlap(bucket: Bucket) -> None:

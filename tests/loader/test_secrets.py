@@ -12,11 +12,12 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 import aioloader as al
-from tests.loader.conftest import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.loader.conftest import Bucket
 
 SECRET = "hunter2-S3CR3T"
 

@@ -94,7 +94,7 @@ def test_the_report_says_what_was_read_and_who_waited(clock: list[float]) -> Non
     counters.received(asked_at, 1200, 0)
     text = render(counters.freeze(), KNOBS, "s3://bucket/train/")
     lines = text.splitlines()
-    assert lines[0] == "aioloader: 1,200 samples in 1 batches from s3://bucket/train/"
+    assert lines[0] == "aioloader: 1,200 samples in 1 batch from s3://bucket/train/"
     for expected in (
         "1,200 samples/s over 1.0 s, 2.0 MB fetched; first batch after 1.0 s",
         "1.0 s, 100% of the time",

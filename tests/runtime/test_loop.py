@@ -18,13 +18,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioloader.errors import LoaderClosedError
+from aioloader.runtime import loop as loop_module
 from aioloader.runtime.loop import LoopLease, run_on_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # Ten times the promise that an end takes less than 1 s; the figure itself is a benchmark's business.
 END_CEILING_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def no_lease_is_left() -> Iterator[None]:
+    """A test that fails before its release must not keep the loop of the next ones alive."""
+    yield
+    left, loop_module._current = loop_module._current, None
+    if left is not None:
+        left.stop()
+        left.join()
+        pytest.fail(f"this test left {left.leases} leases")
 
 
 async def current_thread() -> threading.Thread:

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from aioloader.errors import AioloaderError
-from aioloader.storage.http import HTTPStore
 from aioloader.redact import printable_key, redact_headers, redact_url
+from aioloader.storage.http import HTTPStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

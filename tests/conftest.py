@@ -1,10 +1,10 @@
 """After each test nothing of ours is left, and no event loop was blocked by us.
 
 What is checked is what the design promises: no thread named ``aioloader...``, no child process, no socket,
-file or shared memory, no pending task, nothing in asyncio's error log. Fixtures of a wider scope (servers)
-start before the snapshot and are not counted. A test that must leave something says so with
-``@pytest.mark.leaves("threads", "children", "descriptors", "log", reason="...")``, one that must block a loop
-with ``@pytest.mark.blocks(reason="...")``.
+file or shared memory, no other handler of Ctrl-C, no pending task, nothing in asyncio's error log. Fixtures of a
+wider scope (servers) start before the snapshot and are not counted. A test that must leave something says so with
+``@pytest.mark.leaves("threads", "children", "descriptors", "signals", "log", reason="...")``, one that must block
+a loop with ``@pytest.mark.blocks(reason="...")``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import gc
 import inspect
 import logging
+import signal
 import threading
 import time
 from pathlib import Path
@@ -78,10 +79,16 @@ def open_descriptors() -> set[str]:
     return found
 
 
+def signal_handlers() -> set[str]:
+    """Who answers Ctrl-C and SIGTERM."""
+    return {f"{number.name} -> {signal.getsignal(number)!r}" for number in (signal.SIGINT, signal.SIGTERM)}
+
+
 KINDS: dict[str, Callable[[], set[str]]] = {
     "threads": our_threads,
     "children": child_processes,
     "descriptors": open_descriptors,
+    "signals": signal_handlers,
 }
 
 

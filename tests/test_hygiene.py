@@ -13,7 +13,7 @@ CONFTEST = Path(__file__).with_name("conftest.py")
 
 # Each test leaves one thing behind, or is allowed to, or blocks a loop. Kept alive for the run by LEFT.
 UNTIDY = """
-import asyncio, logging, socket, subprocess, sys, threading, time
+import asyncio, logging, signal, socket, subprocess, sys, threading, time
 import pytest
 
 LEFT = []
@@ -36,6 +36,9 @@ def test_file(tmp_path):
 
 def test_log():
     logging.getLogger("asyncio").error("Task was destroyed but it is pending!")
+
+def test_signal():
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 async def test_task():
     LEFT.append(asyncio.create_task(asyncio.sleep(60)))
@@ -97,15 +100,15 @@ def test_what_a_test_leaves_behind_fails_that_test_and_no_other(tmp_path: Path) 
     )
     failed = {line for line in run.stdout.splitlines() if line.startswith("ERROR test_untidy.py::")}
     errors = {line.split()[1].rpartition("::")[2] for line in failed}
-    found = {"test_thread", "test_child", "test_socket", "test_file", "test_log", "test_task"}
+    found = {"test_thread", "test_child", "test_socket", "test_file", "test_log", "test_signal", "test_task"}
     if sys.platform != "linux":
         found -= {"test_socket", "test_file"}
     assert errors == found, run.stdout
-    assert "12 passed" in run.stdout
+    assert "13 passed" in run.stdout
     for kind in ("threads: aioloader-left", "asyncio's log: Task was destroyed", "left tasks pending"):
         assert kind in run.stdout
 
 
-@pytest.mark.parametrize("kind", ["threads", "children", "descriptors", "log"])
+@pytest.mark.parametrize("kind", ["threads", "children", "descriptors", "signals", "log"])
 def test_the_conftest_documents_every_kind(kind: str) -> None:
     assert f'"{kind}"' in CONFTEST.read_text().partition('"""\n')[0]

@@ -77,13 +77,18 @@ def run(options: argparse.Namespace) -> int:
 async def _serve(bucket: LocalBucket, host: str, *, until_stdin_ends: bool) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
+    signal_numbers = (signal.SIGINT, signal.SIGTERM)
+    for signal_number in signal_numbers:
         loop.add_signal_handler(signal_number, stop.set)
-    async with bucket:
-        if until_stdin_ends:
-            threading.Thread(target=_stop_when_stdin_ends, args=(loop, stop), daemon=True).start()
-        _greet(bucket, host)
-        await stop.wait()
+    try:
+        async with bucket:
+            if until_stdin_ends:
+                threading.Thread(target=_stop_when_stdin_ends, args=(loop, stop), daemon=True).start()
+            _greet(bucket, host)
+            await stop.wait()
+    finally:
+        for signal_number in signal_numbers:  # a closed uvloop keeps them, and Ctrl-C would do nothing
+            loop.remove_signal_handler(signal_number)
     counts = bucket.statistics()
     print(
         f"answered {counts.requests:,} requests ({counts.refusals:,} refused on purpose, "

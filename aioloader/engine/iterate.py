@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from aioloader.engine.deliver import deliver, skipped_slots
 from aioloader.errors import LoaderClosedError, StalledError, StreamReplacedError
+from aioloader.runtime.loop import SIGNAL_CHECK_S
 
 if TYPE_CHECKING:
     from aioloader.engine.session import Session
@@ -121,7 +122,7 @@ class EpochIterator(_Epoch):
             except BaseException:
                 self.close()  # Ctrl-C between the two would lose a step to a caller who goes on
                 raise
-            ready.wait(self._time_left(asked_at))
+            ready.wait(min(self._time_left(asked_at), SIGNAL_CHECK_S))
         raise StopIteration
 
 

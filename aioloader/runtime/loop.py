@@ -12,7 +12,7 @@ import atexit
 import contextlib
 import os
 import threading
-from concurrent.futures import CancelledError, Future, InvalidStateError, wait
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aioloader.errors import LoaderClosedError
@@ -196,8 +196,9 @@ class LoopLease:
         future: Future[T] = Future()
         try:
             self._start(coroutine, future)  # inside: Ctrl-C may come between the start and the wait
-            while not wait((future,), SIGNAL_CHECK_S).done:
-                pass
+            while not future.done():
+                with contextlib.suppress(TimeoutError):  # the wait's own: the coroutine's would be returned
+                    future.exception(SIGNAL_CHECK_S)
             return future.result()
         except CancelledError:
             raise _closed_under_way() from None
@@ -241,7 +242,8 @@ class LoopLease:
 
             def end(_: asyncio.Task[None]) -> None:
                 coroutine.close()  # a task cancelled before its first step never awaited it
-                future.cancel()
+                if future.cancel():
+                    future.set_running_or_notify_cancel()  # for those in `concurrent.futures.wait`
 
             def forward_cancel(done: Future[T]) -> None:
                 if done.cancelled():

@@ -156,6 +156,22 @@ def test_run_gives_the_result_and_raises_the_error_itself() -> None:
     lease.release()
 
 
+def test_a_timeout_raised_by_the_coroutine_is_not_taken_for_that_of_the_wait() -> None:
+    async def time_out() -> None:
+        await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+
+    lease = LoopLease()
+    with pytest.raises(TimeoutError):
+        lease.run(time_out())
+    lease.release()
+
+
+def test_a_call_longer_than_the_signal_check_gives_its_result() -> None:
+    lease = LoopLease()
+    assert lease.run(asyncio.sleep(2.2 * loop_module.SIGNAL_CHECK_S, "late")) == "late"
+    lease.release()
+
+
 def test_an_exit_raised_on_the_loop_reaches_the_caller_and_spares_the_loop() -> None:
     lease = LoopLease()
 

@@ -104,7 +104,7 @@ async def test_the_etag_changes_with_the_file(tmp_path: Path, closing: Closing) 
 
 async def test_a_missing_folder_says_so(tmp_path: Path, closing: Closing) -> None:
     store = closing(LocalStore().at(tmp_path / "nothing"))
-    with pytest.raises(ObjectNotFoundError, match="nothing/: fetch failed: the system says 'No such file"):
+    with pytest.raises(ObjectNotFoundError, match="nothing/: list failed: the system says 'No such file"):
         _ = [meta async for meta in store.list()]
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ObjectNotFoundError, match="Not a directory"):

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from aioloader.runtime.loop_thread import new_loop
 from aioloader.serve.bucket import LocalBucket
 
 if TYPE_CHECKING:
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
     from aioloader.serve.manners import Manners
 
 _JOIN_TIMEOUT_S = 5.0
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """A loop of the fastest kind there is: uvloop where the platform has it."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class _Base:
             emit_weights=class_weight is not None or sample_weight is not None or (padded and data.labels is not None),
         )
         self._session = Session(self._job)
-        self._finalizer = weakref.finalize(self, self._session.close_soon)
+        self._finalizer = weakref.finalize(self, self._session.holdings.leave_soon)
         self._finalizer.atexit = False  # the background loop ends everything at exit
 
     # A wrong keyword's TypeError should name what the user called.

@@ -19,8 +19,12 @@ NOT_FILLED = -1
 
 
 def allocate(nbytes: int) -> NDArray[np.uint8]:
-    """Zeroed, page-aligned memory that goes back to the system with its last view."""
-    return np.frombuffer(mmap.mmap(-1, max(nbytes, 1)), dtype=np.uint8)[:nbytes]
+    """Zeroed, page-aligned memory that goes back to the system with its last view.
+
+    Private: a forked child keeps the batch it saw while the parent goes on writing.
+    """
+    memory = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, dtype=np.uint8)[:nbytes]
 
 
 def field_views(buffer: NDArray[np.uint8], layout: Layout) -> list[NDArray[Any]]:

@@ -54,8 +54,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], s
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; returns 0."""
-    from aioloader.serve import LocalBucket, Manners
     from aioloader.runtime.loop_thread import new_loop
+    from aioloader.serve import LocalBucket, Manners
 
     if not 0 <= options.port <= 65535:
         raise OptionError("port", repr(options.port), "0 to 65535; 0 takes a free one")

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from aioloader.types import Batch
 
 
-def _close_if_owned(stream: Stream, token: object) -> None:
-    if stream.owner is token:
+def _close_if_owned(stream_ref: weakref.ref[Stream], token: object) -> None:
+    # Weak: the finalizer is a root, and through a decoder the stream may lead back to the iterator.
+    stream = stream_ref()
+    if stream is not None and stream.owner is token:
         stream.close_soon()
 
 
@@ -37,7 +39,7 @@ class _Epoch:
         self._epoch = epoch
         self._left = session.job.plan.steps
         self._keep_alive = keep_alive  # the loader: `for batch in Loader(...)` must not collect it
-        self._finalizer = weakref.finalize(self, _close_if_owned, self._stream, self._token)
+        self._finalizer = weakref.finalize(self, _close_if_owned, weakref.ref(self._stream), self._token)
         self._finalizer.atexit = False
 
     @property

@@ -58,7 +58,7 @@ class Workspace:
         self._batch_size = batch_size
         self._max_queue_size = max_queue_size
         self._slab_bytes = slab_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.ring: SlabRing | None = None
         self.first_key: str | None = None
         """The sample that set the fields; None where the decoder's ``spec()`` declared them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from time import monotonic
 from typing import Protocol
 
@@ -23,77 +22,109 @@ class DecodeThreads:
     """As many threads as the loader with most ``workers`` asked for; each stream bounds its own share."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._lanes: deque[Lane] = deque()
+        # `with` on the lock, not on a condition: whose `__exit__` is Python, where Ctrl-C could leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._settled = threading.Condition(self._lock)
+        self._lanes: list[Lane] = []
         self._threads: list[threading.Thread] = []
+        self._busy: dict[threading.Thread, Lane] = {}
+        self._started = 0
         self._tokens = 0  # how many times work was announced and not yet looked for
         self._ended = False
 
     def add(self, lane: Lane, workers: int) -> None:
         """Serve ``lane`` with up to ``workers`` threads."""
-        with self._changed:
+        with self._lock:
             self._lanes.append(lane)
             while len(self._threads) < workers:
-                thread = threading.Thread(target=self._run, name=f"aioloader-decode-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"aioloader-decode-{self._started}", daemon=True)
+        self._started += 1
+        self._threads.append(thread)
+        thread.start()
 
     def remove(self, lane: Lane) -> None:
         """Serve it no more; a decode that runs goes on to its end."""
-        with self._changed:
+        with self._lock:
             if lane in self._lanes:
                 self._lanes.remove(lane)
 
     def announce(self, samples: int) -> None:
         """``samples`` more may have become decodable."""
-        with self._changed:
+        with self._lock:
             self._tokens = min(self._tokens + samples, len(self._threads))
             self._changed.notify(samples)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._tokens and not self._ended:
-                    self._changed.wait()
-                if self._ended:
-                    return
-                self._tokens -= 1
-            while self._serve_once():
+        me = threading.current_thread()
+        while self._token(me):
+            while self._serve_once(me):
                 pass
 
-    def _serve_once(self) -> bool:
-        with self._changed:
-            if self._ended:
+    def _token(self, me: threading.Thread) -> bool:
+        """Wait until work was announced; False once this thread is to end."""
+        with self._lock:
+            while not self._tokens and not self._ended and me in self._threads:
+                self._changed.wait()
+            if self._ended or me not in self._threads:
                 return False
-            lanes = list(self._lanes)
-        return any(self._look_at(lane) for lane in lanes)
+            self._tokens -= 1
+            return True
 
-    def _look_at(self, lane: Lane) -> bool:
-        with self._changed:
-            if self._ended or lane not in self._lanes:
+    def _serve_once(self, me: threading.Thread) -> bool:
+        with self._lock:
+            lanes = list(self._lanes)
+        return any(self._look_at(lane, me) for lane in lanes)
+
+    def _look_at(self, lane: Lane, me: threading.Thread) -> bool:
+        with self._lock:
+            if self._ended or lane not in self._lanes or me not in self._threads:
                 return False
             # The stream looked at last waits longest. Not a rotation: behind an idle stream one got two turns.
             self._lanes.remove(lane)
             self._lanes.append(lane)
-        return lane.work()
+            self._busy[me] = lane
+        try:
+            return lane.work()
+        finally:
+            with self._lock:
+                del self._busy[me]
+                self._settled.notify_all()
 
-    def end(self) -> None:
-        """Have every thread return after its running decode; does not wait."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the threads; what still decodes after ``timeout_s`` is abandoned and named."""
+    def settle(self, lane: Lane, timeout_s: float) -> None:
+        """Wait for the decodes of ``lane`` that run; one that takes longer is named, its thread replaced."""
         deadline = monotonic() + timeout_s
-        for thread in self._threads:
-            if thread is threading.current_thread():
-                continue
-            thread.join(max(0.0, deadline - monotonic()))
-            if thread.is_alive():
+        with self._lock:
+            while self._threads_in(lane) and monotonic() < deadline:
+                self._settled.wait(deadline - monotonic())
+            for thread in self._threads_in(lane):
                 log.warning(
                     "%s is still in a decoder after close_timeout_s=%g and was abandoned; "
                     "the decoder (or transform) does not return",
                     thread.name,
                     timeout_s,
                 )
+                if thread in self._threads:
+                    self._threads.remove(thread)
+                    if not self._ended:
+                        self._start_thread()  # the other loaders must not starve for it
+
+    def _threads_in(self, lane: Lane) -> list[threading.Thread]:
+        me = threading.current_thread()  # a decoder that closes its own loader does not wait for itself
+        return [thread for thread, served in self._busy.items() if served is lane and thread is not me]
+
+    def end(self) -> None:
+        """Have every thread return after its running decode; does not wait."""
+        with self._lock:
+            self._ended = True
+            self._changed.notify_all()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the threads to end, after `end` and at most ``timeout_s``."""
+        deadline = monotonic() + timeout_s
+        for thread in list(self._threads):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - monotonic()))

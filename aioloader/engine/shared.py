@@ -31,7 +31,8 @@ class Shared:
             return budget
 
 
-_lock = threading.Lock()
+# Reentrant: a collection inside may run a generator's `finally` that closes another loader.
+_lock = threading.RLock()
 _current: Shared | None = None
 
 
@@ -61,7 +62,7 @@ def release(shared: Shared) -> None:
 def _after_fork_in_child() -> None:
     global _current, _lock
     _current = None
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

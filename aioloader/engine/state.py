@@ -33,7 +33,8 @@ class StreamState:
         self.closed = False
         self.broken: BaseException | None = None
         self.last_progress = monotonic()
-        self._lock = threading.Lock()
+        # Reentrant: a collection inside may run a generator's `finally` that closes this very stream.
+        self._lock = threading.RLock()
         self._steps: dict[int, Step] = {}
         self._next_index = 0
         self._waiting_items: list[tuple[int, Item]] = []
@@ -98,13 +99,14 @@ class StreamState:
             if item.step.index >= self._next_index + self.job.workspace.open_steps:
                 return None
             ring = self.job.workspace.ring
-            if ring is None:
-                # Only the first sample, whatever arrives first: its shape must not depend on timing.
-                if ticket != self._probe_ticket:
-                    return None
-            else:
-                self.job.workspace.slab_for(item.step)
+            # Before the shapes are known only the first sample, whatever arrives first: they must not depend on timing.
+            if ring is None and ticket != self._probe_ticket:
+                return None
             heappop(self._waiting_items)
+            if ring is not None:
+                self.job.workspace.slab_for(item.step)
+                if item.step.index not in self._steps:
+                    return None  # closed by a collection that the slab's making set off
             self._decoding += 1
             item.step.decoding += 1
             return item
@@ -161,7 +163,7 @@ class StreamState:
                     raise LoaderClosedError("the stream ended under its consumer: the loader was closed")
                 self._waiter = waiter
                 return None
-            del self._steps[self._next_index]
+            self._steps.pop(self._next_index, None)
             self._next_index += 1
             self._finished -= 1
             self.job.counters.queue.update(self._finished)

@@ -29,7 +29,8 @@ SIGNAL_CHECK_S = 0.5
 """How long a caller waits in one go: a Ctrl-C that arrives just as CPython's lock goes to sleep does not wake it."""
 
 
-_lock = threading.Lock()
+# Reentrant: a collection inside may run a generator's `finally` that closes another loader.
+_lock = threading.RLock()
 _current: LoopThread | None = None
 _of_the_parent: list[LoopThread] = []
 """Kept in a forked child: uvloop complains when a loop that runs elsewhere is deallocated here."""
@@ -46,8 +47,13 @@ class LoopLease:
         global _current
         with _lock:
             if _current is None or _current.pid != os.getpid():
+                _current = None
                 thread = LoopThread()
-                thread.start()
+                try:
+                    thread.start()
+                except BaseException:  # Ctrl-C: the thread may run already
+                    thread.stop()
+                    raise
                 _current = thread
             self._thread = _current
             self._thread.leases += 1
@@ -63,6 +69,11 @@ class LoopLease:
     def is_of_this_process(self) -> bool:
         """False in a forked child, where the loop's thread does not exist."""
         return self._thread.pid == os.getpid()
+
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller runs on the background loop."""
+        return self._thread.is_current
 
     def check(self) -> None:
         """Raise `LoaderClosedError` where the lease cannot be used: released, or in a forked child."""
@@ -241,7 +252,7 @@ def _after_fork_in_child() -> None:
     if _current is not None:
         _of_the_parent.append(_current)
     _current = None
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 atexit.register(_at_exit)

@@ -20,11 +20,21 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class Closable(Protocol):
-    """Something that holds connections or threads for a loop."""
+    """Something that holds connections or threads for a loop.
+
+    One that uses another's (a folder of a store) names it in a ``shared_parts`` tuple, itself included where it
+    holds some too: each part is closed with the last user of that part.
+    """
 
     async def aclose(self) -> None:
         """Let them go; idempotent."""
         ...
+
+
+def parts_of(closable: Closable) -> tuple[Closable, ...]:
+    """What is counted for ``closable``: itself, or its ``shared_parts`` where it says that it has some."""
+    parts: tuple[Closable, ...] = getattr(closable, "shared_parts", ())
+    return parts or (closable,)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -97,11 +107,17 @@ class LoopThread:
         return self._group.create_task(coroutine)
 
     def hold(self, closable: Closable) -> None:
-        """Count a user of ``closable``; on the loop."""
-        _, count = self._held.get(id(closable), (closable, 0))
-        self._held[id(closable)] = closable, count + 1
+        """Count a user of ``closable`` and of what it shares with others; on the loop."""
+        for part in parts_of(closable):
+            _, count = self._held.get(id(part), (part, 0))
+            self._held[id(part)] = part, count + 1
 
     async def let_go(self, closable: Closable) -> None:
+        """Count one user less; what has none left is closed. On the loop."""
+        for part in parts_of(closable):
+            await self._let_go(part)
+
+    async def _let_go(self, closable: Closable) -> None:
         held = self._held.get(id(closable))
         if held is None:
             return

@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aioloader.errors import DatasetError, ManifestError, OptionError
+from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.hosts import is_inner_address, literal_address
 from aioloader.storage.http import HTTPStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from aioloader.runtime.loop_thread import Closable
     from aioloader.storage.http_fetch import HTTPFetcher
     from aioloader.storage.http_whole_url import WholeURL
     from aioloader.types import ByteRange, ObjectMeta, Store
@@ -93,6 +95,11 @@ class AbsoluteStore:
             f"{self.location}: a manifest with absolute addresses is not listed (prefix {prefix!r}); "
             "its rows say what exists"
         )
+
+    @property
+    def shared_parts(self) -> tuple[Closable, ...]:
+        """Its own connections, and the base, which other datasets may use too."""
+        return (self._client(), *parts_of(self._base))
 
     async def aclose(self) -> None:
         """Close the running loop's connections, the base's too; idempotent."""

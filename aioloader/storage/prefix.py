@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aioloader.runtime.loop_thread import parts_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aioloader.runtime.loop_thread import Closable
     from aioloader.types import ByteRange, ObjectMeta, Store
 
 
@@ -47,6 +50,11 @@ class PrefixStore:
     async def size(self, key: str) -> int:
         """As the store's."""
         return await self._store.size(self._prefix + key)
+
+    @property
+    def shared_parts(self) -> tuple[Closable, ...]:
+        """The store alone: other folders of it are closed with its last user."""
+        return parts_of(self._store)
 
     async def aclose(self) -> None:
         """Close the store for the running loop."""

@@ -192,20 +192,43 @@ def test_ending_leaves_queued_work_and_lets_the_running_decode_return() -> None:
     assert not any(thread.is_alive() for thread in threads._threads)
 
 
-def test_a_decoder_that_does_not_return_is_abandoned_and_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_decoder_that_does_not_return_is_named_and_its_thread_replaced(caplog: pytest.LogCaptureFixture) -> None:
     threads = DecodeThreads()
     gate = Gate(1)
-    threads.add(gate, 2)
+    threads.add(gate, 1)
     threads.announce(1)
     assert gate.entered.acquire(timeout=CEILING_S)
-    threads.end()
+    (stuck,) = threads._threads
+    threads.remove(gate)
     with caplog.at_level(logging.WARNING, "aioloader"):
-        threads.join(0.05)
+        threads.settle(gate, 0.05)
     (record,) = caplog.records
-    (stuck,) = [thread for thread in threads._threads if thread.is_alive()]
     assert record.getMessage().startswith(f"{stuck.name} is still in a decoder after close_timeout_s=0.05")
+
+    other = Gate(1)  # another loader does not starve behind the stuck one
+    threads.add(other, 1)
+    threads.announce(1)
+    assert other.entered.acquire(timeout=CEILING_S)
+    other.opened.set()
     gate.opened.set()
     stuck.join(CEILING_S)
+    threads.end()
+    threads.join(CEILING_S)
+    assert not stuck.is_alive()
+
+
+def test_settling_waits_for_a_decode_that_ends_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    threads = DecodeThreads()
+    gate = Gate(1)
+    threads.add(gate, 1)
+    threads.announce(1)
+    assert gate.entered.acquire(timeout=CEILING_S)
+    threading.Timer(0.05, gate.opened.set).start()
+    threads.settle(gate, CEILING_S)
+    assert threads._busy == {}
+    assert caplog.records == []
+    threads.end()
+    threads.join(CEILING_S)
 
 
 def test_a_thread_that_joins_itself_does_not_wait() -> None:

@@ -51,8 +51,8 @@ def finish_fetching(session: Session) -> None:
         for _ in range(50):
             await asyncio.sleep(0)
 
-    assert session._lease is not None
-    session._lease.run(turn())
+    assert session.holdings.lease is not None
+    session.holdings.lease.run(turn())
 
 
 @pytest.mark.parametrize("close_first", [True, False])

@@ -1,0 +1,89 @@
+"""What one open loader holds of the process, and how it is given back, from wherever that is asked for.
+
+It knows no job: a loader's finalizer keeps it alive, and through its decoder a job may lead back to the loader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from aioloader.engine import shared as process
+from aioloader.runtime.loop import SIGNAL_CHECK_S, LoopLease
+
+if TYPE_CHECKING:
+    import weakref
+
+    from aioloader.engine.shared import Shared
+    from aioloader.engine.stream import Stream
+    from aioloader.types import Store
+
+
+class Holdings:
+    """A lease of the loop, a share in the workers, and the connections of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self.lease: LoopLease | None = None
+        self.shared: Shared | None = None
+        self.stream: weakref.ref[Stream] | None = None
+        self._store = store
+        self._leaving = False  # on the loop
+        self._left = threading.Event()
+
+    def take(self) -> tuple[LoopLease, Shared]:
+        """Start the loop and the workers, or share those that run; once."""
+        if self.lease is None or self.shared is None:
+            lease = LoopLease()
+            try:
+                self.shared = process.acquire()
+            except BaseException:
+                lease.release_soon()
+                raise
+            self.lease = lease
+            lease.post(lease.hold, self._store)
+        return self.lease, self.shared
+
+    def start(self, stream: Stream) -> None:
+        """Have the loop start ``stream``, unless all is being given back."""
+        assert self.lease is not None  # the stream was made with it
+        self.lease.post(self._start, stream)
+
+    def _start(self, stream: Stream) -> None:
+        if self._leaving:
+            stream.state.close()
+        stream.start()
+
+    def leave_soon(self) -> None:
+        """Give everything back; takes no lock and waits for nothing, so finalizers may call it. Idempotent."""
+        lease = self.lease
+        if lease is not None and not lease.post(self._begin_leaving):
+            self._left.set()
+
+    def _begin_leaving(self) -> None:
+        if not self._leaving and self.lease is not None and self.shared is not None:
+            self._leaving = True
+            self.lease.spawn(self._leave(self.lease, self.shared))
+
+    async def _leave(self, lease: LoopLease, shared: Shared) -> None:
+        stream = None if self.stream is None else self.stream()
+        try:
+            with contextlib.suppress(Exception):  # there is nobody to tell
+                if stream is not None:
+                    await stream.end()
+        finally:
+            process.release(shared)
+            try:
+                await lease.let_go(self._store)
+            finally:
+                self._left.set()
+                lease.release_soon()
+
+    def wait_until_left(self, timeout_s: float) -> bool:
+        """Whether everything on the loop was given back within ``timeout_s``; not on the loop itself."""
+        deadline = monotonic() + timeout_s
+        while not self._left.wait(min(SIGNAL_CHECK_S, max(deadline - monotonic(), 0))):
+            if monotonic() >= deadline:
+                return False
+        return True

@@ -61,7 +61,7 @@ class _Base:
         sample_weight: str | None = None,
         rank: int = 0,
         world_size: int = 1,
-        stall_timeout_s: float = 120.0,
+        stall_timeout_s: float = 300.0,
         close_timeout_s: float = 5.0,
     ) -> None:
         knobs = Knobs(

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import threading
 import weakref
-from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from aioloader.engine.deliver import deliver, skipped_slots
+from aioloader.engine.patience import Patience
 from aioloader.errors import LoaderClosedError, StalledError, StreamReplacedError
-from aioloader.runtime.loop import SIGNAL_CHECK_S
 
 if TYPE_CHECKING:
     from aioloader.engine.session import Session
@@ -90,20 +89,15 @@ class _Epoch:
                 self._stream.close()
         return batch
 
-    def _time_left(self, asked_at: float) -> float:
-        """Seconds until a wait counts as a stall; raises `StalledError` when it does.
+    def _patience(self, asked_at: float) -> Patience:
+        return Patience(self._session.job.options.stall_timeout_s, asked_at)
 
-        A consumer that was away (validation, a breakpoint) left a full queue: its stall begins when it asks.
-        """
-        limit_s = self._session.job.options.stall_timeout_s
-        left_s = max(self._stream.state.last_progress, asked_at) + limit_s - monotonic()
-        if left_s > 0:
-            return left_s
+    def _give_up(self) -> NoReturn:
         description = self._stream.describe_in_flight()
         self.close()
         raise StalledError(
-            f"no sample was fetched or decoded for stall_timeout_s={limit_s:g}: {description}. "
-            "Check the store and the decoder, or raise stall_timeout_s."
+            f"no sample was fetched or decoded for stall_timeout_s={self._session.job.options.stall_timeout_s:g}: "
+            f"{description}. Check the store and the decoder, or raise stall_timeout_s."
         )
 
 
@@ -115,8 +109,10 @@ class EpochIterator(_Epoch):
 
     def __next__(self) -> Batch:
         asked_at = self._session.job.counters.asked()
+        patience = self._patience(asked_at)
+        ready = threading.Event()
         while self._check():
-            ready = threading.Event()
+            ready.clear()
             try:
                 step = self._pop(ready.set)
                 if step is not None:
@@ -124,7 +120,11 @@ class EpochIterator(_Epoch):
             except BaseException:
                 self.close()  # Ctrl-C between the two would lose a step to a caller who goes on
                 raise
-            ready.wait(min(self._time_left(asked_at), SIGNAL_CHECK_S))
+            slice_s = patience.next_slice(self._stream.state.last_progress)
+            if slice_s is None:
+                self._give_up()
+            ready.wait(slice_s)
+            patience.waited()
         raise StopIteration
 
 
@@ -136,18 +136,23 @@ class AsyncEpochIterator(_Epoch):
 
     async def __anext__(self) -> Batch:
         asked_at = self._session.job.counters.asked()
+        patience = self._patience(asked_at)
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+
+        def announce() -> None:
+            with contextlib.suppress(RuntimeError):  # the consumer's loop has ended
+                loop.call_soon_threadsafe(ready.set)
+
         while self._check():
-            loop = asyncio.get_running_loop()
-            ready = asyncio.Event()
-
-            def announce(loop: asyncio.AbstractEventLoop = loop, ready: asyncio.Event = ready) -> None:
-                with contextlib.suppress(RuntimeError):  # the consumer's loop has ended
-                    loop.call_soon_threadsafe(ready.set)
-
+            ready.clear()
             step = self._pop(announce)
             if step is not None:
                 return self._take(step, asked_at)
+            slice_s = patience.next_slice(self._stream.state.last_progress)
+            if slice_s is None:
+                self._give_up()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._time_left(asked_at)):
+                async with asyncio.timeout(slice_s):
                     await ready.wait()
+            patience.waited()
         raise StopAsyncIteration

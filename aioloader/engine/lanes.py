@@ -94,9 +94,11 @@ class DecodeThreads:
                 del self._busy[me]
                 self._settled.notify_all()
 
-    def settle(self, lane: Lane, timeout_s: float) -> None:
-        """Wait for the decodes of ``lane`` that run; one that takes longer is named, its thread replaced."""
-        deadline = monotonic() + timeout_s
+    def settle(self, lane: Lane, deadline: float, close_timeout_s: float) -> None:
+        """Wait until ``deadline`` (monotonic) for the running decodes of ``lane``.
+
+        One that takes longer is named, with the limit ``close_timeout_s``, and its thread is replaced.
+        """
         with self._lock:
             while self._threads_in(lane) and monotonic() < deadline:
                 self._settled.wait(deadline - monotonic())
@@ -105,7 +107,7 @@ class DecodeThreads:
                     "%s is still in a decoder after close_timeout_s=%g and was abandoned; "
                     "the decoder (or transform) does not return",
                     thread.name,
-                    timeout_s,
+                    close_timeout_s,
                 )
                 if thread in self._threads:
                     self._threads.remove(thread)
@@ -122,9 +124,8 @@ class DecodeThreads:
             self._ended = True
             self._changed.notify_all()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the threads to end, after `end` and at most ``timeout_s``."""
-        deadline = monotonic() + timeout_s
+    def join(self, deadline: float) -> None:
+        """Wait for the threads to end, after `end` and at most until ``deadline`` (monotonic)."""
         for thread in list(self._threads):
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - monotonic()))

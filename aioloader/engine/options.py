@@ -26,5 +26,5 @@ class EngineOptions:
     slab_bytes: int
     on_error: OnError = "raise"
     max_error_rate: float = 0.01
-    stall_timeout_s: float = 120.0
+    stall_timeout_s: float = 300.0
     close_timeout_s: float = 5.0

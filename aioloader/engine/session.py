@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.engine.holdings import Holdings
@@ -74,10 +75,11 @@ class Session:
         if lease is None or shared is None or not lease.is_of_this_process or lease.is_current_thread:
             return
         timeout_s = self.job.options.close_timeout_s
+        deadline = monotonic() + timeout_s
         if not self.holdings.wait_until_left(timeout_s):
             log.warning("the loader's requests did not end within close_timeout_s=%g and were abandoned", timeout_s)
         if self._stream is not None:
-            shared.threads.settle(self._stream, timeout_s)
+            shared.threads.settle(self._stream, deadline, timeout_s)
         if shared.ended:
-            shared.threads.join(timeout_s)
-        lease.release()
+            shared.threads.join(deadline)
+        lease.release(max(deadline - monotonic(), 0.1))

@@ -40,7 +40,7 @@ class StreamState:
         self._waiting_items: list[tuple[int, Item]] = []
         self._decoding = 0
         self._finished = 0  # whole steps that the consumer has not taken
-        self._waiter: Waiter | None = None
+        self._waiters: list[Waiter] = []
         self._probe_ticket = 0
         self._failed_tickets: set[int] = set()  # kept only until the fields are known
         self._ticket_stop: int | None = None  # set by the first failure under on_error="raise"
@@ -147,8 +147,19 @@ class StreamState:
         self.job.counters.queue.update(self._finished)
         if step.index != self._next_index:
             return None
-        waiter, self._waiter = self._waiter, None
-        return waiter
+        return self._take_waiters()
+
+    def _take_waiters(self) -> Waiter | None:
+        """One call that wakes all who wait; usually there is one."""
+        waiters, self._waiters = self._waiters, []
+        if len(waiters) < 2:
+            return waiters[0] if waiters else None
+
+        def wake_all() -> None:
+            for waiter in waiters:
+                waiter()
+
+        return wake_all
 
     # -- the consumer's end ------------------------------------------------------------------------------
 
@@ -161,7 +172,8 @@ class StreamState:
             if step is None or step.remaining:
                 if self.closed:
                     raise LoaderClosedError("the stream ended under its consumer: the loader was closed")
-                self._waiter = waiter
+                if waiter is not None and waiter not in self._waiters:
+                    self._waiters.append(waiter)
                 return None
             self._steps.pop(self._next_index, None)
             self._next_index += 1
@@ -172,8 +184,7 @@ class StreamState:
     def release_waiter(self) -> Waiter | None:
         """Whom to wake because something but a batch has changed."""
         with self._lock:
-            waiter, self._waiter = self._waiter, None
-            return waiter
+            return self._take_waiters()
 
     @property
     def next_epoch_and_step(self) -> tuple[int, int]:
@@ -200,5 +211,4 @@ class StreamState:
             if self._finished:
                 self._finished = 0
                 self.job.counters.queue.update(0)
-            waiter, self._waiter = self._waiter, None
-            return waiter
+            return self._take_waiters()

@@ -111,7 +111,7 @@ class Stream:
             body = await self._store.get(sample.key, sample.byte_range)
             item = Item(ticket, step, slot, sample, body, reserved)
         except BaseException as exc:
-            if _is_cancelled(exc):
+            if self._is_ending(exc):
                 raise
             error = self._named(exc, sample)
         finally:
@@ -142,7 +142,7 @@ class Stream:
                 rng = self._job.rng(item.step.epoch, item.sample.index)
                 item.decoded = await self._job.decoder.decode_async(item.body, item.sample, rng)
             except BaseException as exc:
-                if _is_cancelled(exc):
+                if self._is_ending(exc):
                     raise
                 error = self._named(exc, item.sample, item)
                 self._bodies.release(item.reserved_bytes)
@@ -166,6 +166,17 @@ class Stream:
         error.__cause__ = exc
         return error
 
+    def _is_ending(self, exc: BaseException) -> bool:
+        """Whether ``exc`` is our own cancelling; else a decoder or store raised it, or cancelled our task."""
+        if not isinstance(exc, asyncio.CancelledError):
+            return False
+        if self.state.closed or self._lease.is_ending:
+            return True
+        task = asyncio.current_task()
+        while task is not None and task.cancelling():
+            task.uncancel()
+        return False
+
     def _go_on(self) -> None:
         self._more.set()
 
@@ -180,7 +191,11 @@ class Stream:
 
     def work(self) -> bool:
         """Decode the oldest sample that may be decoded; False if there is none."""
-        item = self.state.take()
+        try:
+            item = self.state.take()
+        except BaseException as exc:  # no memory for a slab
+            self._break(exc)
+            return False
         if item is None:
             return False
         self._in_flight[item.ticket] = item.sample.key, "decode", monotonic()
@@ -249,9 +264,3 @@ class Stream:
     def _wake(waiter: Waiter | None) -> None:
         if waiter is not None:
             waiter()
-
-
-def _is_cancelled(exc: BaseException) -> bool:
-    """Whether ``exc`` is our own cancelling, not a CancelledError that a decoder or store raised by itself."""
-    task = asyncio.current_task()
-    return isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aioloader.errors import LoaderClosedError
-from aioloader.runtime.loop_thread import LoopThread, closed_under_way
+from aioloader.runtime.loop_thread import CLOSE_TIMEOUT_S, LoopThread, closed_under_way
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -74,6 +74,11 @@ class LoopLease:
     def is_current_thread(self) -> bool:
         """Whether the caller runs on the background loop."""
         return self._thread.is_current
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the background loop was told to end."""
+        return self._thread.is_ending
 
     def check(self) -> None:
         """Raise `LoaderClosedError` where the lease cannot be used: released, or in a forked child."""
@@ -208,8 +213,8 @@ class LoopLease:
             self._released = True
             self.post(self._drop)
 
-    def release(self) -> None:
-        """Give the lease back; if it was the last, wait until the thread has ended."""
+    def release(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Give the lease back; if it was the last, wait until the thread has ended, at most ``timeout_s``."""
         self._released = True
         if self._thread.pid != os.getpid():
             return
@@ -217,7 +222,7 @@ class LoopLease:
         with _lock:
             ended = self._thread.leases == 0
         if ended:
-            self._thread.join()
+            self._thread.join(timeout_s)
 
 
 def run_on_loop(coroutine: Coroutine[Any, Any, T], *, using: Closable | None = None) -> T:

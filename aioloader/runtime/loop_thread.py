@@ -73,7 +73,11 @@ class LoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_until_complete(self._main())
+            main = self.loop.create_task(self._main())
+            while not main.done():
+                # asyncio lets these out of the loop when any task raises them: a decoder's sub-task must not end us.
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                    self.loop.run_until_complete(main)
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         finally:
             asyncio.set_event_loop(None)
@@ -141,6 +145,12 @@ class LoopThread:
     def is_current(self) -> bool:
         return threading.current_thread() is self._thread
 
-    def join(self) -> None:
+    @property
+    def is_ending(self) -> bool:
+        """Whether `stop` was heard."""
+        return self._stop.is_set()
+
+    def join(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Wait for the thread's end, at most ``timeout_s``; not on the loop itself."""
         if not self.is_current:
-            self._thread.join(CLOSE_TIMEOUT_S)
+            self._thread.join(timeout_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 
 import pytest
@@ -62,7 +63,7 @@ class Gate:
 
 def end(threads: DecodeThreads) -> None:
     threads.end()
-    threads.join(CEILING_S)
+    threads.join(time.monotonic() + CEILING_S)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -187,7 +188,7 @@ def test_ending_leaves_queued_work_and_lets_the_running_decode_return() -> None:
     threads.announce(1)
     threads.end()
     gate.opened.set()
-    threads.join(CEILING_S)
+    threads.join(time.monotonic() + CEILING_S)
     assert lane.done == []
     assert not any(thread.is_alive() for thread in threads._threads)
 
@@ -201,7 +202,7 @@ def test_a_decoder_that_does_not_return_is_named_and_its_thread_replaced(caplog:
     (stuck,) = threads._threads
     threads.remove(gate)
     with caplog.at_level(logging.WARNING, "aioloader"):
-        threads.settle(gate, 0.05)
+        threads.settle(gate, time.monotonic() + 0.05, 0.05)
     (record,) = caplog.records
     assert record.getMessage().startswith(f"{stuck.name} is still in a decoder after close_timeout_s=0.05")
 
@@ -213,7 +214,7 @@ def test_a_decoder_that_does_not_return_is_named_and_its_thread_replaced(caplog:
     gate.opened.set()
     stuck.join(CEILING_S)
     threads.end()
-    threads.join(CEILING_S)
+    threads.join(time.monotonic() + CEILING_S)
     assert not stuck.is_alive()
 
 
@@ -224,11 +225,11 @@ def test_settling_waits_for_a_decode_that_ends_in_time(caplog: pytest.LogCapture
     threads.announce(1)
     assert gate.entered.acquire(timeout=CEILING_S)
     threading.Timer(0.05, gate.opened.set).start()
-    threads.settle(gate, CEILING_S)
+    threads.settle(gate, time.monotonic() + CEILING_S, CEILING_S)
     assert threads._busy == {}
     assert caplog.records == []
     threads.end()
-    threads.join(CEILING_S)
+    threads.join(time.monotonic() + CEILING_S)
 
 
 def test_a_thread_that_joins_itself_does_not_wait() -> None:
@@ -240,7 +241,7 @@ def test_a_thread_that_joins_itself_does_not_wait() -> None:
             if joined.is_set():
                 return False
             threads.end()
-            threads.join(CEILING_S)
+            threads.join(time.monotonic() + CEILING_S)
             joined.set()
             return True
 

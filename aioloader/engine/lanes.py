@@ -43,8 +43,8 @@ class DecodeThreads:
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._run, name=f"aioloader-decode-{self._started}", daemon=True)
         self._started += 1
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def remove(self, lane: Lane) -> None:
         """Serve it no more; a decode that runs goes on to its end."""

@@ -55,7 +55,12 @@ class Stream:
         if self.state.closed:
             self._finish()
             return
-        self._threads.add(self, self._job.options.workers)
+        try:
+            self._threads.add(self, self._job.options.workers)
+        except RuntimeError as exc:  # the system starts no more threads
+            self._break(exc)
+            self._finish()
+            return
         self._task = self._lease.spawn(self._run())
         # Not a `finally` in the task: one that is cancelled before its first step never runs a line.
         self._task.add_done_callback(lambda _: self._finish())

@@ -324,3 +324,112 @@ def test_fifty_epochs_leave_threads_descriptors_and_slabs_where_they_were(bucket
         assert after[0] == before[0]
         assert after[1] <= before[1] + 2 * 4  # both ends of each connection are in this process
         assert loader.stats().slab_bytes <= loader.memory_bound()
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_loader_whose_decoder_is_its_owners_method_is_collected(bucket: Bucket, epochs: int) -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.loader = al.Loader(al.image_folder(bucket.url), decode=self.decode, batch_size=8)
+
+        def decode(self, data: bytes) -> np.ndarray:
+            return np.frombuffer(data[:8], np.uint8)
+
+    trainer = Trainer()
+    gone = weakref.ref(trainer.loader)
+    for _ in range(epochs):
+        for _ in trainer.loader:
+            pass
+    del trainer
+    until(lambda: gone() is None and our_threads() == [], within_s=2.0, what="the loader is never collected")
+
+
+def test_closing_one_loader_leaves_another_folder_of_the_same_store_alone(bucket: Bucket) -> None:
+    closed = []
+
+    class Counting(al.MemoryStore):
+        async def aclose(self) -> None:
+            closed.append(1)
+
+    store = Counting({f"{part}/{i}.bin": b"x" for part in ("train", "val") for i in range(8)})
+    train, val = (al.from_samples([f"{i}.bin" for i in range(8)], root=part, store=store) for part in ("train", "val"))
+    with al.Loader(train, decode=al.RawDecoder(), batch_size=2) as loader:
+        batches = iter(loader)
+        next(batches)
+        with al.Loader(val, decode=al.RawDecoder(), batch_size=2) as other:
+            assert sum(1 for _ in other) == 4
+        assert closed == []
+        assert sum(1 for _ in batches) == 3
+    assert closed == [1]
+
+
+def test_a_stuck_decoder_of_a_closed_loader_does_not_starve_the_others(bucket: Bucket) -> None:
+    release = threading.Event()
+
+    def stuck(data: bytes) -> np.ndarray:
+        release.wait()
+        return np.zeros(1)
+
+    data = al.image_folder(bucket.url)
+    with al.Loader(data, decode=DECODE, batch_size=8, workers=1) as healthy:
+        next(iter(healthy))
+        broken = al.Loader(data, decode=stuck, batch_size=8, workers=1, stall_timeout_s=0.2, close_timeout_s=0.2)
+        try:
+            with pytest.raises(errors.StalledError):
+                next(iter(broken))
+            broken.close()
+            assert sum(len(batch[0]) for batch in healthy) == N_IMAGES
+        finally:
+            release.set()
+
+
+def test_what_a_decoders_sub_task_does_ends_neither_the_loop_nor_a_neighbour(bucket: Bucket) -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async def exits(data: bytes) -> np.ndarray:
+        await asyncio.gather(leave())
+        raise AssertionError
+
+    async def cancels_itself(data: bytes) -> np.ndarray:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        raise AssertionError
+
+    data = al.image_folder(bucket.url)
+    with al.Loader(data, decode=DECODE, batch_size=8) as neighbour:
+        for decode, name in ((exits, "SystemExit"), (cancels_itself, "CancelledError")):
+            with (
+                al.Loader(data, decode=decode, batch_size=8) as loader,
+                pytest.raises(errors.DecodeError, match=f"sample 0 .*{name}"),
+            ):
+                next(iter(loader))
+            assert sum(len(batch[0]) for batch in neighbour) == N_IMAGES
+
+
+def test_a_suspended_process_has_not_stalled(bucket: Bucket) -> None:
+    script = """
+        import asyncio, sys, threading
+        import aioloader as al
+
+        class Slow(al.MemoryStore):
+            async def get(self, key, byte_range=None):
+                print("reading", flush=True)
+                await asyncio.sleep(0.6)
+                return b"x"
+
+        data = al.from_samples(["a.bin"], store=Slow())
+        print(len(next(iter(al.Loader(data, decode=al.RawDecoder(), stall_timeout_s=1.5)))))
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "reading\n"
+        child.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)  # longer than the limit
+        child.send_signal(signal.SIGCONT)
+        stdout, stderr = child.communicate(timeout=30)
+    assert (child.returncode, stdout, stderr) == (0, "1\n", "")

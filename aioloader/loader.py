@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import secrets
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
-
-import numpy as np
 
 from aioloader.dataset.samples import Dataset
 from aioloader.decode.function import as_decoder
@@ -20,15 +17,15 @@ from aioloader.errors import EmptyDatasetError, OptionError
 from aioloader.monitor.report import render
 from aioloader.monitor.stats import Counters, LoaderStats
 from aioloader.order.permutation import EpochOrder
-from aioloader.order.ranks import RankPlan
-from aioloader.redact import shown_key
 from aioloader.runtime.threads import DaemonThreads
+from aioloader.tune.epoch_plan import checked_seed, rank_plan
+from aioloader.tune.epoch_plan import describe as describe_plan
 from aioloader.tune.knobs import Auto, Knobs, describe, resolve
+from aioloader.tune.weights import class_weights, weight_column
 
 if TYPE_CHECKING:
     import os
-
-    from numpy.typing import NDArray
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from aioloader.engine.options import OnError
     from aioloader.types import Batch, Decoder, Transform
@@ -57,7 +54,7 @@ class _Base:
         ledger: str | os.PathLike[str] | None = None,
         skip_list: str | os.PathLike[str] | Iterable[str] = (),
         max_memory: int | str | Auto = "auto",
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: Mapping[Any, float] | None = None,
         sample_weight: str | None = None,
         rank: int = 0,
         world_size: int = 1,
@@ -77,23 +74,22 @@ class _Base:
             stall_timeout_s=stall_timeout_s,
             close_timeout_s=close_timeout_s,
         )
-        _check_shuffle(shuffle, seed, rank, world_size)
-        if not isinstance(data, Dataset):
-            raise OptionError("data", repr(data), "a dataset, such as al.image_folder(url) or al.manifest(url)")
+        checked = checked_seed(seed, world_size=world_size)
+        if not _is_dataset(data):
+            expected = "a dataset, such as al.image_folder(url) or al.manifest(url)"
+            raise OptionError("data", f"a {type(data).__name__}", expected)
+        if transform is not None and not callable(transform):
+            raise OptionError("transform", repr(transform), "a function of (decoded, rng), or None")
         # The ledger first: a run that names one file as both finds it, empty the first time.
         ledger_of_run = Ledger(ledger)
-        skipped_keys = read_skip_list(skip_list)
-        if skipped_keys:
-            data = data.without([key for key in data.keys if shown_key(key) in skipped_keys])
+        data = read_skip_list(skip_list).applied_to(data)
         if len(data) == 0:
             raise EmptyDatasetError(f"{data!r} has no sample to load; check the URL, split() or skip_list")
         options = resolve(knobs, remote="://" in data.store.origin and not data.store.origin.startswith("file:"))
-        plan = _plan(len(data), knobs.batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
-        padded = world_size > 1 and not plan.drop_last
-        _check_weights(data, class_weight, sample_weight)
+        plan = rank_plan(len(data), knobs.batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
         self._data = data
-        self._seed = secrets.randbits(32) if seed is None else seed
-        self._knobs = describe(knobs, options)
+        self._seed = secrets.randbits(32) if checked is None else checked
+        self._knobs = describe(knobs, options) | {"drop_last": describe_plan(plan)}
         self._next_epoch = 0
         self._job = Job(
             samples=data,
@@ -102,16 +98,31 @@ class _Base:
             order=EpochOrder(len(data), seed=self._seed, shuffle=shuffle),
             plan=plan,
             options=options,
-            workspace=Workspace(knobs.batch_size, options.max_queue_size, options.slab_bytes),
+            workspace=Workspace(
+                knobs.batch_size,
+                options.max_queue_size,
+                options.slab_bytes,
+                queue_is_fixed=knobs.max_queue_size != "auto",
+                memory_is_fixed=knobs.max_memory != "auto",
+            ),
             counters=Counters(),
             ledger=ledger_of_run,
-            weights=None if sample_weight is None else _weight_column(data, sample_weight),
-            class_weights=class_weight,
-            emit_weights=class_weight is not None or sample_weight is not None or (padded and data.labels is not None),
+            weights=weight_column(data, sample_weight),
+            class_weights=class_weights(data, class_weight),
+            is_padded=world_size > 1 and not plan.drop_last,
         )
+        self._open_session()
+
+    def _open_session(self) -> None:
+        """What runs; a closed loader gets a new one when it is used again."""
         self._session = Session(self._job)
         self._finalizer = weakref.finalize(self, self._session.holdings.leave_soon)
         self._finalizer.atexit = False  # the background loop ends everything at exit
+
+    def _live_session(self) -> Session:
+        if self._session.closed:
+            self._open_session()
+        return self._session
 
     # A wrong keyword's TypeError should name what the user called.
     __init__.__qualname__ = "Loader.__init__"
@@ -208,7 +219,7 @@ class Loader(_Base):
     threads, ``max_queue_size`` finished batches: numbers, or "auto". ``on_error="raise"``, or ``"skip"``: a good sample
     of the same batch stands in, ``batch.valid`` is False there, the ``ledger`` file names it, and more than
     ``max_error_rate`` raises. ``skip_list`` is such a ledger (or keys) to leave out. ``max_memory`` bounds batches and
-    fetched bodies ("2GB"). ``class_weight`` (class id to weight) and ``sample_weight`` (the name of a manifest's
+    fetched bodies ("2GB"). ``class_weight`` (class id or name to weight) and ``sample_weight`` (the name of a manifest's
     column) add a third array. ``rank`` of ``world_size`` processes reads its share. ``stall_timeout_s`` without any
     sample moving raises `StalledError`; ``close_timeout_s`` bounds `close`.
 
@@ -222,11 +233,11 @@ class Loader(_Base):
 
     def open_epoch(self, epoch: int | None = None, *, epochs_ahead: int = 0) -> EpochIterator:
         """Epoch ``epoch`` (default: the next); fetching may run on into the ``epochs_ahead`` after it."""
-        return EpochIterator(self._session, self._begin_epoch(epoch), epochs_ahead, self)
+        return EpochIterator(self._live_session(), self._begin_epoch(epoch), epochs_ahead, self)
 
     def epochs(self, count: int) -> Iterator[Batch]:
         """The batches of ``count`` epochs, one after another without a gap between them."""
-        for left in range(count - 1, -1, -1):
+        for left in _countdown(count):
             epoch = self.open_epoch(epochs_ahead=left)
             try:
                 yield from epoch
@@ -243,7 +254,10 @@ class Loader(_Base):
         return keras_adapter(self)
 
     def close(self) -> None:
-        """End everything of this loader and wait for it (at most ``close_timeout_s``). Idempotent."""
+        """End everything of this loader and wait for it (at most ``close_timeout_s``). Idempotent.
+
+        A loader that is used again after it was closed opens anew, with the next epoch.
+        """
         self._finalizer.detach()
         self._session.close()
 
@@ -271,11 +285,11 @@ class AsyncLoader(_Base):
 
     def open_epoch(self, epoch: int | None = None, *, epochs_ahead: int = 0) -> AsyncEpochIterator:
         """Epoch ``epoch`` (default: the next); fetching may run on into the ``epochs_ahead`` after it."""
-        return AsyncEpochIterator(self._session, self._begin_epoch(epoch), epochs_ahead, self)
+        return AsyncEpochIterator(self._live_session(), self._begin_epoch(epoch), epochs_ahead, self)
 
     async def epochs(self, count: int) -> AsyncIterator[Batch]:
         """The batches of ``count`` epochs, one after another without a gap between them."""
-        for left in range(count - 1, -1, -1):
+        for left in _countdown(count):
             epoch = self.open_epoch(epochs_ahead=left)
             try:
                 async for batch in epoch:
@@ -284,16 +298,30 @@ class AsyncLoader(_Base):
                 epoch.close()
 
     async def aclose(self) -> None:
-        """End everything of this loader and wait for it (at most ``close_timeout_s``). Idempotent."""
+        """End everything of this loader and wait for it (at most ``close_timeout_s``). Idempotent.
+
+        A loader that is used again after it was closed opens anew, with the next epoch.
+        """
         self._finalizer.detach()
         await _in_thread(self._session.close)
 
     async def __aenter__(self) -> Self:
-        await _in_thread(self._session.begin)
+        await _in_thread(self._live_session().begin)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+
+def _is_dataset(data: object) -> bool:
+    return isinstance(data, Dataset)
+
+
+def _countdown(count: int) -> range:
+    """Epochs that are left after each of ``count``."""
+    if count < 0:
+        raise OptionError("count", repr(count), "a number of epochs, at least 0")
+    return range(count - 1, -1, -1)
 
 
 async def _in_thread(function: Callable[[], None]) -> None:
@@ -303,51 +331,3 @@ async def _in_thread(function: Callable[[], None]) -> None:
         await threads.run(function)
     finally:
         threads.close()
-
-
-def _check_shuffle(shuffle: object, seed: object, rank: object, world_size: object) -> None:
-    if not isinstance(shuffle, bool):
-        raise OptionError("shuffle", repr(shuffle), "True or False")
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64):
-        raise OptionError("seed", repr(seed), "a whole number from 0 to 2**64 - 1, or None to draw one")
-    if not isinstance(world_size, int) or isinstance(world_size, bool) or world_size < 1:
-        raise OptionError("world_size", repr(world_size), "a whole number of at least 1")
-    if not isinstance(rank, int) or isinstance(rank, bool) or not 0 <= rank < world_size:
-        raise OptionError("rank", repr(rank), f"a whole number from 0 to {world_size - 1} (world_size - 1)")
-    if seed is None and world_size > 1:
-        raise OptionError("seed", "None", "a number, the same on every rank, when world_size is more than 1")
-
-
-def _plan(
-    n_samples: int, batch_size: int, rank: int, world_size: int, *, shuffle: bool, drop_last: bool | Auto
-) -> RankPlan:
-    if drop_last not in (True, False, "auto"):
-        raise OptionError("drop_last", repr(drop_last), 'True, False or "auto"')
-    global_batch = batch_size * world_size
-    if drop_last is True and n_samples < global_batch:
-        raise OptionError(
-            "drop_last",
-            "True",
-            f"False: {n_samples} samples do not fill one batch of {global_batch}, none would be left",
-        )
-    drops = shuffle and n_samples >= global_batch if drop_last == "auto" else drop_last
-    return RankPlan(n_samples, batch_size, rank, world_size, bool(drops))
-
-
-def _check_weights(data: Dataset, class_weight: object, sample_weight: object) -> None:
-    if class_weight is not None:
-        if not isinstance(class_weight, Mapping):
-            raise OptionError("class_weight", repr(class_weight), "a dict from class id to weight")
-        if data.labels is None:
-            raise OptionError("class_weight", "a dict", "None: this dataset has no labels")
-    if sample_weight is not None and data.labels is None:
-        raise OptionError("sample_weight", repr(sample_weight), "None: this dataset has no labels to weigh")
-
-
-def _weight_column(data: Dataset, name: str) -> NDArray[np.float32]:
-    if name not in data.columns:
-        raise OptionError("sample_weight", repr(name), f"one of the dataset's columns: {sorted(data.columns)}")
-    try:
-        return np.asarray(data.columns[name], dtype=np.float32)
-    except (TypeError, ValueError) as exc:
-        raise OptionError("sample_weight", repr(name), "a column of numbers") from exc

@@ -1,16 +1,17 @@
-"""The one choke point for what may be printed of an address or a header."""
+"""The one choke point for what may be printed of an address."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from yarl import URL
 
 HIDDEN = "…"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|localhost|[^:@]*\.[^:@]*):[0-9]+")
 
 
 def _redact_pair(pair: str) -> str:
@@ -22,18 +23,33 @@ def _redact_pair(pair: str) -> str:
 def redact_url(url: str | URL) -> str:
     """The address without user info and fragment, and with every query value replaced by ``…``.
 
-    Names of query parameters stay: they say what kind of signature it was. An address that cannot be parsed
+    Names of query parameters stay: they say what kind of signature it was. User info goes with and without a
+    scheme (``bob:secret@proxy:3128``), and where its password holds a slash. An address that cannot be parsed
     gives ``"<unreadable address>"``, never its text.
     """
+    scheme, separator, rest = str(url).strip().partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        scheme, separator, rest = "", "", str(url).strip()
+    if scheme.lower() != "file":
+        bare = rest.lstrip("/")  # in "https:///bob:secret@host" too
+        separator, rest = separator + rest[: len(rest) - len(bare)], bare
+    address, _, query = rest.partition("?")
+    shown = _without_user_info(address).partition("#")[0]
+    query = "&".join(map(_redact_pair, query.partition("#")[0].split("&"))) if query else ""
+    shown = f"{scheme.lower()}{separator}{shown}"
     try:
-        parts = urlsplit(str(url))
-        _ = parts.port  # raises where the port is no number
+        _ = urlsplit(shown).port  # raises where the port is no number
     except ValueError:
         return "<unreadable address>"
-    network_location = parts.netloc.rpartition("@")[2]
-    query = "&".join(_redact_pair(pair) for pair in parts.query.split("&")) if parts.query else ""
-    scheme = f"{parts.scheme}://" if parts.scheme else ""
-    return f"{scheme}{network_location}{parts.path}{'?' + query if query else ''}"
+    return f"{shown}{'?' + query if query else ''}"
+
+
+def _without_user_info(address: str) -> str:
+    authority, slash, path = address.partition("/")
+    if ":" in authority and "@" in path and not _HOST_AND_PORT.fullmatch(authority):
+        # "bob:12/34@host": a password that was not escaped. Only "host.name:80/a@2x.png" is surely none.
+        return address.rpartition("@")[2]
+    return authority.rpartition("@")[2] + slash + path
 
 
 def printable_key(key: str) -> str:
@@ -48,8 +64,3 @@ def printable_key(key: str) -> str:
 def shown_key(key: str) -> str:
     """A sample's key as messages and ledgers may show it: an absolute URL without its secrets, printable."""
     return printable_key(redact_url(key) if "://" in key else key)
-
-
-def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Header names with every value replaced by ``…``."""
-    return dict.fromkeys(headers, HIDDEN)

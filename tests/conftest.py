@@ -22,11 +22,18 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from blockbuster import BlockBuster
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 pytest_plugins = ["tests.s3_services"]
+
+# A slow example says that the machine is busy. A failing one prints how to run it again; each run draws others, CI too.
+settings.register_profile(
+    "aioloader", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False, print_blob=True
+)
+settings.load_profile("aioloader")
 
 # Ends are promised within 1 s; the margin is for noisy machines. Only a failing test waits this long.
 GRACE_S = 3.0
@@ -133,6 +140,16 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
         lines += [f"asyncio's log: {message}" for message in log.messages]
     if lines:
         pytest.fail("this test left behind\n  " + "\n  ".join(lines), pytrace=False)
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """SIGINT raises here and in programs the test starts, even under nohup or a shell's ``&``, which ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

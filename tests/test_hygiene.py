@@ -45,7 +45,7 @@ async def test_task():
 
 async def test_blocking_the_callers_loop():
     from aioloader.runtime.loop import LoopLease
-    lease = LoopLease()
+    lease = await asyncio.to_thread(LoopLease)
     with pytest.raises(Exception, match="Blocking call"):
         lease.run(asyncio.sleep(0.05))
     lease.release_soon()

@@ -15,6 +15,7 @@ from aioloader.dataset.labels import LabelMode, Labels, checked_class_names, che
 from aioloader.dataset.samples import Dataset
 from aioloader.errors import DatasetError, EmptyDatasetError, OptionError
 from aioloader.runtime.loop import run_on_loop
+from aioloader.storage.key_order import key_bytes
 from aioloader.storage.url import open_store
 
 if TYPE_CHECKING:
@@ -126,8 +127,7 @@ class _Listing:
         return f"found {', '.join(parts)}" if parts else "found nothing at all; check the address"
 
     def sort(self, where: str) -> None:
-        # Code point order of str is the byte order of UTF-8.
-        order = sorted(range(len(self.keys)), key=self.keys.__getitem__)
+        order = sorted(range(len(self.keys)), key=[key_bytes(key) for key in self.keys].__getitem__)
         self.keys = [self.keys[place] for place in order]
         self.sizes = [self.sizes[place] for place in order]
         self.etags = [self.etags[place] for place in order]

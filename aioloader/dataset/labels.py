@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import numpy as np
 
 from aioloader.errors import DatasetError, OptionError
+from aioloader.storage.key_order import key_bytes
 from aioloader.types import FieldSpec
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _by_name(
     source: str,
     error: type[DatasetError],
 ) -> Labels:
-    classes = class_names if class_names is not None else tuple(sorted(set(raw)))
+    classes = class_names if class_names is not None else tuple(sorted(set(raw), key=key_bytes))
     ids = {name: number for number, name in enumerate(classes)}
     unknown = [i for i, name in enumerate(raw) if name not in ids]
     if unknown:

@@ -13,6 +13,7 @@ from aioloader.decode.image_fit import EXIF_TURNS, UPRIGHT, Box, Size, Turn, cen
 from aioloader.decode.image_format import OPENERS, open_image
 from aioloader.decode.image_mode import CHANNELS, to_eight_bits, write_pixels
 from aioloader.errors import DecodeError, OptionError, UnsafeImageError
+from aioloader.redact import shown_key
 from aioloader.types import FieldSpec, SampleRef
 
 if TYPE_CHECKING:
@@ -107,18 +108,18 @@ class ImageDecoder:
         try:
             return self._decode(data, out)
         except DecodeError as exc:
-            raise type(exc)(exc.reason, sample.key, exc.hint) from exc.__cause__
+            raise type(exc)(exc.reason, shown_key(sample.key), exc.hint) from exc.__cause__
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
             # Some plugins check frames and tiles by Pillow's own, process-wide limit.
             raise UnsafeImageError(
                 f"Pillow refuses its size: {exc}",
-                sample.key,
+                shown_key(sample.key),
                 "Raise max_pixels= and PIL.Image.MAX_IMAGE_PIXELS if such images are meant.",
             ) from exc
         except Exception as exc:  # whatever a parser raises on broken input
             raise DecodeError(
                 str(exc).rstrip(".") or type(exc).__name__,
-                sample.key,
+                shown_key(sample.key),
                 "Check the file, or pass on_error='skip' to go on without it.",
             ) from exc
 

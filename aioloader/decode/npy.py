@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from aioloader.errors import DecodeError
+from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class NpyDecoder:
         out: NDArray[np.generic] | None = None,
     ) -> NDArray[np.generic]:
         """The array in ``data``, copied into ``out`` where it is given and fits; writable."""
-        array = _view(data, sample.key)
+        array = _view(data, shown_key(sample.key))
         if out is not None and out.shape == array.shape and out.dtype == array.dtype.newbyteorder("="):
             out[...] = array
             return out

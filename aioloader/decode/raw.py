@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from aioloader.errors import DecodeError, OptionError
+from aioloader.redact import shown_key
 from aioloader.types import FieldSpec, SampleRef
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ class RawDecoder:
             expected = math.prod(shape) * self._dtype.itemsize
             raise DecodeError(
                 f"it has {len(data)} bytes, but {self._dtype}{list(shape)} takes {expected}",
-                sample.key,
+                shown_key(sample.key),
                 "Check dtype= and shape= of RawDecoder, or the file.",
             )
         if len(data) % self._dtype.itemsize:
             raise DecodeError(
                 f"its {len(data)} bytes are no multiple of {self._dtype.itemsize}, one {self._dtype}",
-                sample.key,
+                shown_key(sample.key),
                 "Check dtype= of RawDecoder, or the file.",
             )
         array: NDArray[np.generic] = np.frombuffer(data, self._dtype)

@@ -57,6 +57,13 @@ class Budget:
         for other in waiting:
             other.wake()
 
+    def add(self, account: Account, amount: int) -> None:
+        """Count what is held already, whether there is room or not; later reservations wait the longer."""
+        with self._lock:
+            account.used += amount
+            self.used += amount
+            self.peak = max(self.peak, self.used)
+
     def forget(self, account: Account) -> None:
         """Close an account: what it held is free again."""
         with self._lock:
@@ -102,6 +109,13 @@ class Account:
     def release(self, amount: int) -> None:
         """Give ``amount`` units back; any thread."""
         self._budget.put(self, amount)
+
+    def correct(self, reserved: int, actual: int) -> None:
+        """What was reserved by a guess turned out to take ``actual`` units; any thread."""
+        if actual > reserved:
+            self._budget.add(self, actual - reserved)
+        elif actual < reserved:
+            self.release(reserved - actual)
 
     def wake(self) -> None:
         """Have the waiters served on their loop; any thread."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aioloader.batch.slab import Slab
     from aioloader.engine.job import Job
     from aioloader.engine.step import Step
+    from aioloader.errors import SampleError
 
 PROBATION_SAMPLES = 100
 """Samples before a failure rate means anything: two bad ones of the first ten are not 20 %."""
@@ -42,7 +43,7 @@ def deliver(job: Job, step: Step) -> Batch:
     valid[step.n_real :] = False  # another rank's samples, standing in so that all ranks have equal batches
     arrays = [array[: step.slots] for array in lend(job, slab)]
     parts = unflatten(slab.layout.structure, arrays)
-    if job.emit_weights:
+    if job.weights is not None or job.class_weights is not None or (job.is_padded and len(parts) == 2):
         parts = (*parts[:2], sample_weights(job, step, parts, valid))
     elif len(parts) == len(TOP_NAMES):
         for _, weights in flatten(parts[-1]):  # the decoder's own
@@ -108,6 +109,7 @@ def _account(job: Job, step: Step, chosen: dict[int, int]) -> None:
             position=int(step.positions[slot]),
             sample_id=int(step.sample_ids[slot]),
             key=shown_key(job.samples[int(step.sample_ids[slot])].key),
+            identity=job.samples.identity(int(step.sample_ids[slot])),
             stage=errors[slot].stage,
             error=errors[slot].reason,
             stand_in=int(step.sample_ids[source]),
@@ -117,11 +119,18 @@ def _account(job: Job, step: Step, chosen: dict[int, int]) -> None:
     )
     counters = job.counters
     skipped, seen = counters.skipped + skipped_slots(step), counters.samples + step.n_real
-    if seen >= PROBATION_SAMPLES and skipped > job.options.max_error_rate * seen:
+    if seen >= PROBATION_SAMPLES:
+        check_rate(job, skipped, seen, step.failures[-1][1])
+
+
+def check_rate(job: Job, skipped: int, seen: int, last: SampleError | None = None) -> None:
+    """Raise `SkipBudgetExceededError` where more of the ``seen`` samples were skipped than ``max_error_rate``."""
+    if skipped > job.options.max_error_rate * seen:
+        example = "" if last is None else f" The last: {last}"
         raise SkipBudgetExceededError(
-            f"{skipped} of {seen} samples failed, more than max_error_rate={job.options.max_error_rate:g} allows; "
-            f"the last: {step.failures[-1][1]} Repair them, pass the ledger as skip_list=, or raise max_error_rate."
-        ) from step.failures[-1][1]
+            f"{skipped} of {seen} samples failed, more than max_error_rate={job.options.max_error_rate:g} allows."
+            f"{example} Repair them, pass the ledger as skip_list=, or raise max_error_rate."
+        ) from last
 
 
 def _verify(step: Step, slab: Slab) -> None:

@@ -8,9 +8,9 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from aioloader.engine.deliver import deliver, skipped_slots
+from aioloader.engine.deliver import check_rate, deliver, skipped_slots
 from aioloader.engine.patience import Patience
-from aioloader.errors import LoaderClosedError, StalledError, StreamReplacedError
+from aioloader.errors import InvariantError, LoaderClosedError, StalledError, StreamReplacedError
 
 if TYPE_CHECKING:
     from aioloader.engine.session import Session
@@ -37,6 +37,9 @@ class _Epoch:
         self._stream.owner = self._token
         self._epoch = epoch
         self._left = session.job.plan.steps
+        self._delivered = 0
+        self._skipped = 0
+        self._is_closed = False
         self._keep_alive = keep_alive  # the loader: `for batch in Loader(...)` must not collect it
         self._finalizer = weakref.finalize(self, _close_if_owned, weakref.ref(self._stream), self._token)
         self._finalizer.atexit = False
@@ -49,6 +52,7 @@ class _Epoch:
     def close(self) -> None:
         """End it now: requests are cancelled, nothing is left within a second. Idempotent."""
         self._left = 0
+        self._is_closed = True
         if self._finalizer.detach() and self._stream.owner is self._token:
             self._stream.close()
 
@@ -56,10 +60,14 @@ class _Epoch:
         """Whether a batch is left; raises where the stream is no longer this iterator's."""
         if self._left == 0:
             return False
+        lease = self._session.holdings.lease
+        if lease is not None and not lease.is_of_this_process:
+            lease.check()
         if self._session.closed:
             raise LoaderClosedError("the loader was closed while this epoch was being read")
         if self._stream.owner is not self._token:
             self._left = 0
+            self._is_closed = True
             raise StreamReplacedError(
                 f"epoch {self._epoch} ended: another iterator of this loader was opened. "
                 "Use one iterator at a time, or a second Loader."
@@ -81,6 +89,8 @@ class _Epoch:
             self.close()
             raise
         job.counters.received(asked_at, step.n_real, skipped_slots(step))
+        self._delivered += step.slots
+        self._skipped += skipped_slots(step)
         self._left -= 1
         if self._left == 0:
             job.counters.epochs += 1
@@ -88,6 +98,18 @@ class _Epoch:
             if self._stream.state.last_epoch <= self._epoch:
                 self._stream.close()
         return batch
+
+    def _check_epoch(self) -> None:
+        """Once, after the last batch: every slot that was planned was delivered, and not too many by stand-ins."""
+        job = self._session.job
+        if self._left == 0 and self._delivered:
+            delivered, self._delivered = self._delivered, 0
+            if delivered != job.plan.slots_per_epoch and not self._is_closed:
+                raise InvariantError(
+                    f"epoch {self._epoch} delivered {delivered} of {job.plan.slots_per_epoch} slots; please report this"
+                )
+            if not self._is_closed:
+                check_rate(job, self._skipped, job.plan.slots_per_epoch)
 
     def _patience(self, asked_at: float) -> Patience:
         return Patience(self._session.job.options.stall_timeout_s, asked_at)
@@ -125,6 +147,7 @@ class EpochIterator(_Epoch):
                 self._give_up()
             ready.wait(slice_s)
             patience.waited()
+        self._check_epoch()
         raise StopIteration
 
 
@@ -155,4 +178,5 @@ class AsyncEpochIterator(_Epoch):
                 async with asyncio.timeout(slice_s):
                     await ready.wait()
             patience.waited()
+        self._check_epoch()
         raise StopAsyncIteration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aioloader.batch.layout import Layout
@@ -12,7 +12,7 @@ from aioloader.errors import OptionError
 from aioloader.order.keys import sample_rng
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -46,6 +46,10 @@ class Samples(Protocol):
         """The labels of ``ids``, first axis the sample; None without labels."""
         ...
 
+    def identity(self, index: int, /) -> str:
+        """What a later run knows the sample by; no secret."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> SampleRef: ...
@@ -54,10 +58,20 @@ class Samples(Protocol):
 class Workspace:
     """The ring of one loader, made when the fields are known: declared, or taken from the first sample."""
 
-    def __init__(self, batch_size: int, max_queue_size: int, slab_bytes: int) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        max_queue_size: int,
+        slab_bytes: int,
+        *,
+        queue_is_fixed: bool = False,
+        memory_is_fixed: bool = False,
+    ) -> None:
         self._batch_size = batch_size
         self._max_queue_size = max_queue_size
         self._slab_bytes = slab_bytes
+        self._queue_is_fixed = queue_is_fixed
+        self._memory_is_fixed = memory_is_fixed
         self._lock = threading.RLock()
         self.ring: SlabRing | None = None
         self.first_key: str | None = None
@@ -83,6 +97,23 @@ class Workspace:
                 step.slab = self.ring.take()
             return step.slab
 
+    def _ring_slabs(self, slab_bytes: int) -> int:
+        """How many slabs: the queue's and two more; fewer where memory says so and the user did not."""
+        wanted = self._max_queue_size + 2
+        affordable = (self._slab_bytes // max(slab_bytes, 1) - 1) // 2
+        if wanted <= affordable or (self._queue_is_fixed and not self._memory_is_fixed):
+            return wanted
+        least = wanted if self._queue_is_fixed else 2
+        if affordable < least:
+            remedy = "lower batch_size or max_queue_size" if self._queue_is_fixed else "lower batch_size"
+            raise OptionError(
+                "max_memory",
+                f"{self._slab_bytes:,} bytes for batches",
+                f"at least {slabs_at_most(least) * slab_bytes:,} bytes: a batch of {self._batch_size} samples takes "
+                f"{slab_bytes:,} and {slabs_at_most(least)} are needed; {remedy} or raise max_memory",
+            )
+        return affordable
+
     def settle(self, decoded: Tree, label: FieldSpec | None, first_key: str | None) -> None:
         """Make the ring from the specs of what the decoder returns and of the label; the first call wins.
 
@@ -93,25 +124,16 @@ class Workspace:
                 self.decoder_fills_all = isinstance(decoded, tuple)
                 structure = decoded if self.decoder_fills_all else (decoded,) if label is None else (decoded, label)
                 layout = Layout.plan(structure, self._batch_size)
-                affordable = (self._slab_bytes // max(layout.nbytes, 1) - 1) // 2
-                if affordable < 2:
-                    raise OptionError(
-                        "max_memory",
-                        f"{self._slab_bytes:,} bytes for batches",
-                        f"at least {slabs_at_most(2) * layout.nbytes:,} bytes: a batch of {self._batch_size} samples "
-                        f"takes {layout.nbytes:,} and {slabs_at_most(2)} are needed; lower batch_size or raise "
-                        "max_memory",
-                    )
+                self.ring = SlabRing(layout, self._ring_slabs(layout.nbytes))
                 self.first_key = first_key
-                self.ring = SlabRing(layout, min(self._max_queue_size + 2, affordable))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Everything a stream needs to know; shared by all streams of a loader, written by none.
 
-    ``weights`` are per-sample weights (float32, all samples), ``class_weights`` maps a label to its weight;
-    ``emit_weights`` adds ``sample_weight`` as a third array.
+    ``weights`` are per-sample weights (float32, all samples), ``class_weights`` maps a label to its weight.
+    ``is_padded`` says that a step may hold stand-ins for other ranks' samples.
     """
 
     samples: Samples
@@ -125,8 +147,7 @@ class Job:
     ledger: Ledger
     weights: NDArray[np.float32] | None = None
     class_weights: Mapping[int, float] | None = None
-    emit_weights: bool = False
-    knobs: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    is_padded: bool = False
 
     def is_fatal(self, error: SampleError) -> bool:
         """Whether the failure ends the stream: always, unless skipping was asked for and makes sense."""

@@ -10,19 +10,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aioloader.errors import DatasetError, OptionError
+from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from aioloader.dataset.samples import Dataset
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """One skipped sample and the one that stands in for it."""
+    """One skipped sample and the one that stands in for it.
+
+    ``key`` is for people, without secrets; ``identity`` is what a later run knows the sample by.
+    """
 
     epoch: int
     position: int
     sample_id: int
     key: str
+    identity: str
     stage: str
     error: str
     stand_in: int
@@ -59,29 +66,49 @@ class Ledger:
                     file.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in new)
 
 
-def read_skip_list(source: str | os.PathLike[str] | Iterable[str]) -> frozenset[str]:
-    """The keys to leave out: from a ledger file, or an iterable of keys.
+@dataclass(frozen=True)
+class SkipList:
+    """What to leave out: samples by the identity a ledger gave them, and whole objects by key."""
+
+    identities: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+
+    def applied_to(self, data: Dataset) -> Dataset:
+        """``data`` without what is listed; what is listed and not there is ignored."""
+        if not self.identities and not self.keys:
+            return data
+        keys = data.keys
+        return data.without(
+            index
+            for index in range(len(data))
+            if keys[index] in self.keys or (self.identities and data.identity(index) in self.identities)
+        )
+
+
+def read_skip_list(source: str | os.PathLike[str] | Iterable[str]) -> SkipList:
+    """From a ledger file, or an iterable of keys.
 
     Raises `OptionError` for a file that cannot be read, `DatasetError` naming the line that is no ledger entry.
     """
     if not isinstance(source, str | os.PathLike):
-        return frozenset(source)
-    keys = set()
+        return SkipList(keys=frozenset(source))
+    shown = shown_key(os.fspath(source))
     try:
         text = Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "this is no text"
         raise OptionError(
-            "skip_list", repr(os.fspath(source)), f"a ledger file ({reason}), or a list of keys: [{source!r}]"
+            "skip_list", repr(shown), f"a ledger file ({reason}), or a list of keys: [{shown!r}]"
         ) from exc
+    identities = set()
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            keys.add(str(json.loads(line)["key"]))
+            identities.add(str(json.loads(line)["identity"]))
         except (ValueError, KeyError, TypeError) as exc:
             raise DatasetError(
-                f"skip_list {os.fspath(source)}: line {number} is not a ledger entry; "
-                'each line must be a JSON object with a "key"'
+                f"skip_list {shown}: line {number} is not a ledger entry; "
+                'each line must be a JSON object with an "identity"'
             ) from exc
-    return frozenset(keys)
+    return SkipList(identities=frozenset(identities))

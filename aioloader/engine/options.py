@@ -24,7 +24,7 @@ class EngineOptions:
     max_queue_size: int
     body_bytes: int | None
     slab_bytes: int
-    on_error: OnError = "raise"
-    max_error_rate: float = 0.01
-    stall_timeout_s: float = 300.0
-    close_timeout_s: float = 5.0
+    on_error: OnError
+    max_error_rate: float
+    stall_timeout_s: float
+    close_timeout_s: float

@@ -10,11 +10,23 @@ import asyncio
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from aioloader.engine.decoding import decode_item, wrap_foreign
 from aioloader.engine.state import StreamState, Waiter
 from aioloader.engine.step import Item
-from aioloader.errors import DecodeError, InvariantError, OptionError, SampleError, StoreError
+from aioloader.errors import (
+    DatasetError,
+    DecodeError,
+    InvariantError,
+    ObjectChangedError,
+    OptionError,
+    SampleError,
+    StoreError,
+    TruncatedBodyError,
+)
 from aioloader.redact import shown_key
+from aioloader.tree import flatten
 
 if TYPE_CHECKING:
     from aioloader.engine.job import Job
@@ -23,8 +35,8 @@ if TYPE_CHECKING:
     from aioloader.runtime.loop import LoopLease
     from aioloader.types import SampleRef
 
-_FIRST_GUESS_BYTES = 128 * 1024
-"""Reserved for a body of unknown size until one has been seen."""
+_FIRST_UNKNOWN_BODIES = 8
+"""How many bodies of unknown size may be in flight until one has been seen."""
 
 
 class Stream:
@@ -43,7 +55,11 @@ class Stream:
         self._more = asyncio.Event()
         self._starved = False
         self._cursor = 0
-        self._mean_bytes = float(_FIRST_GUESS_BYTES)
+        # Sizes nobody listed: only a few bodies are asked for until one was seen, then each counts as the largest.
+        self._first_guess_bytes = (job.options.body_bytes or shared.bodies.capacity) // _FIRST_UNKNOWN_BODIES
+        self._largest_bytes: int | None = None
+        self._blind_fetches = 0
+        self._size_seen = asyncio.Event()
         self._in_flight: dict[int, tuple[str, str, float]] = {}
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -103,7 +119,7 @@ class Stream:
     async def _fetch(self, ticket: int) -> None:
         step, slot = self.state.locate(ticket)
         sample = self._job.samples[int(step.sample_ids[slot])]
-        reserved = self._expected_bytes(sample)
+        reserved = await self._expected_bytes(sample)
         await self._bodies.reserve(reserved)
         await self._requests.reserve(1)
         counters = self._job.counters
@@ -114,13 +130,19 @@ class Stream:
         item, error = None, None
         try:
             body = await self._store.get(sample.key, sample.byte_range)
-            item = Item(ticket, step, slot, sample, body, reserved)
+            check_length(sample, len(body))
+            self._bodies.correct(reserved, len(body))
+            item = Item(ticket, step, slot, sample, body, len(body))
+        except (OptionError, DatasetError) as exc:
+            self._wake(self.state.close(broken=exc))  # the store cannot work at all: no sample's fault
+            return
         except BaseException as exc:
             if self._is_ending(exc):
                 raise
             error = self._named(exc, sample)
         finally:
             counters.in_flight -= 1
+            self._size_seen.set()
             self._requests.release(1)
             self._in_flight.pop(ticket, None)
         if item is None:
@@ -131,18 +153,25 @@ class Stream:
             return
         counters.fetch.latency.record(monotonic() - started)
         counters.bytes_fetched += len(item.body)
-        self._mean_bytes += 0.05 * (len(item.body) - self._mean_bytes)
+        self._largest_bytes = max(self._largest_bytes or 0, len(item.body))
         await self._hand_on(item)
 
-    def _expected_bytes(self, sample: SampleRef) -> int:
-        """What the body will take: the range's length, the listed size, or what the others took."""
+    async def _expected_bytes(self, sample: SampleRef) -> int:
+        """What the body will take: the range's length, the listed size, or as much as the largest so far."""
         if sample.byte_range is not None:
             return sample.byte_range[1] - sample.byte_range[0]
-        return sample.size_bytes if sample.size_bytes is not None else int(self._mean_bytes)
+        if sample.size_bytes is not None:
+            return sample.size_bytes
+        if not self._size_seen.is_set():
+            self._blind_fetches += 1
+            if self._blind_fetches > _FIRST_UNKNOWN_BODIES:
+                await self._size_seen.wait()
+        return self._first_guess_bytes if self._largest_bytes is None else self._largest_bytes
 
     async def _hand_on(self, item: Item) -> None:
         if self._job.decoder.is_async:
             started = perf_counter()
+            self._in_flight[item.ticket] = item.sample.key, "decode", monotonic()
             try:
                 rng = self._job.rng(item.step.epoch, item.sample.index)
                 item.decoded = await self._job.decoder.decode_async(item.body, item.sample, rng)
@@ -154,7 +183,13 @@ class Stream:
                 self._wake(self.state.failed(item.ticket, item.step, item.slot, error))
                 self._threads.announce(1)
                 return
+            finally:
+                self._in_flight.pop(item.ticket, None)
             item.decode_s = perf_counter() - started
+            # The arrays wait for their slot in the body's place.
+            nbytes = sum(np.asarray(leaf).nbytes for _, leaf in flatten(item.decoded))
+            self._bodies.correct(item.reserved_bytes, nbytes)
+            item.body, item.reserved_bytes = b"", nbytes
         self.state.offer(item)
         self._threads.announce(1)
 
@@ -269,3 +304,22 @@ class Stream:
     def _wake(waiter: Waiter | None) -> None:
         if waiter is not None:
             waiter()
+
+
+def check_length(sample: SampleRef, length: int) -> None:
+    """Raise where the store gave another number of bytes than the dataset promises: never wrong data in silence."""
+    if sample.byte_range is not None:
+        wanted = sample.byte_range[1] - sample.byte_range[0]
+        if length != wanted:
+            raise TruncatedBodyError(
+                f"the object ends after {length} of the range's {wanted} bytes",
+                shown_key(sample.key),
+                "Correct the manifest's offset and length.",
+                sample.byte_range,
+            )
+    elif sample.size_bytes is not None and length != sample.size_bytes:
+        raise ObjectChangedError(
+            f"the object has {length} bytes, the listing said {sample.size_bytes}",
+            shown_key(sample.key),
+            "List the dataset again.",
+        )

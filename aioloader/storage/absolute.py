@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aioloader.errors import DatasetError, ManifestError, OptionError
+from aioloader.redact import redact_url
 from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.hosts import is_inner_address, literal_address
 from aioloader.storage.http import HTTPStore
@@ -39,7 +40,8 @@ class AbsoluteStore:
         self._exact: set[tuple[str, int | None]] = set()
         self._suffixes: set[tuple[str, int | None]] = set()
         if isinstance(allow_hosts, str):
-            raise OptionError("allow_hosts", repr(allow_hosts), f"a list: [{allow_hosts!r}]")
+            shown = redact_url(allow_hosts)
+            raise OptionError("allow_hosts", repr(shown), f"a list: [{shown!r}]")
         for entry in allow_hosts:
             self._add(entry)
         self._options = replace((http or HTTPStore()).options, headers=None)
@@ -48,7 +50,8 @@ class AbsoluteStore:
     def _add(self, entry: object) -> None:
         match = _ENTRY.fullmatch(entry) if isinstance(entry, str) else None
         if match is None or (match[2] is not None and not 0 < int(match[2]) < 65536):
-            raise OptionError("allow_hosts", repr(entry), "hosts such as 'example.com' or '*.example.com'")
+            shown = redact_url(entry) if isinstance(entry, str) else entry
+            raise OptionError("allow_hosts", repr(shown), "hosts such as 'example.com' or '*.example.com'")
         port = int(match[2]) if match[2] is not None else None
         if match[1].startswith("*."):
             self._suffixes.add((_comparable(match[1][1:]), port))
@@ -57,13 +60,16 @@ class AbsoluteStore:
 
     @property
     def location(self) -> str:
-        """The base's."""
+        """The base's; the hosts before it where the base is this machine's disk."""
+        if self._hosts_lead():
+            hosts = f"https://{','.join(self._hosts)}/"
+            return hosts if self._base.location == "file:///" else f"{hosts} and {self._base.location}"
         return self._base.location
 
     @property
     def origin(self) -> str:
-        """The base's; absolute addresses share its limits."""
-        return self._base.origin
+        """The base's; absolute addresses share its limits. Not a disk's: the hosts' then, with their own."""
+        return f"https://{','.join(self._hosts)}" if self._hosts_lead() else self._base.origin
 
     def check(self, key: str) -> None:
         """Raise `ManifestError` if ``key`` is an address that may not be read. Asks no server."""
@@ -154,10 +160,16 @@ class AbsoluteStore:
                 )
         return whole
 
+    @property
+    def _hosts(self) -> tuple[str, ...]:
+        exact = sorted(f"{host}:{port}" if port else host for host, port in self._exact)
+        return (*exact, *sorted(f"*{host}:{port}" if port else f"*{host}" for host, port in self._suffixes))
+
+    def _hosts_lead(self) -> bool:
+        return bool(self._exact or self._suffixes) and self._base.origin.startswith("file:")
+
     def __repr__(self) -> str:
-        hosts = sorted(f"{host}:{port}" if port else host for host, port in self._exact)
-        hosts += sorted(f"*{host}:{port}" if port else f"*{host}" for host, port in self._suffixes)
-        return f"AbsoluteStore({self._base!r}, allow_hosts={hosts})"
+        return f"AbsoluteStore({self._base!r}, allow_hosts={[*self._hosts]})"
 
 
 def _comparable(host: str) -> str:

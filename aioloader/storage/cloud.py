@@ -14,6 +14,7 @@ from aioloader.storage.obstore_errors import translated
 from aioloader.storage.obstore_keys import is_faithful
 from aioloader.storage.obstore_list import list_objects
 from aioloader.storage.opening import OpenedPerLoop
+from aioloader.storage.ranges import check_range
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -86,8 +87,7 @@ class CloudStore:
 
         shown = self._shown(key)
         if byte_range is not None:
-            if not 0 <= byte_range[0] <= byte_range[1]:
-                raise OptionError("byte_range", repr(byte_range), "(start, stop) with 0 <= start <= stop")
+            check_range(byte_range)
             if byte_range[0] == byte_range[1]:
                 return b""
         store = await self._client()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aioloader.errors import OptionError
 from aioloader.redact import redact_url
@@ -13,6 +13,8 @@ from aioloader.storage.s3_credentials import check_endpoint
 
 if TYPE_CHECKING:
     import obstore.store
+
+_MAX_PATH_CHARS: Final = 1024
 
 
 class GCSStore(CloudStore):
@@ -42,9 +44,7 @@ class GCSStore(CloudStore):
         if service_account_file is not None:
             if anonymous:
                 raise OptionError("anonymous", "True", "no service_account_file beside it")
-            if not Path(service_account_file).expanduser().is_file():
-                raise OptionError("service_account_file", repr(str(service_account_file)), "a JSON key file")
-            config["service_account"] = str(Path(service_account_file).expanduser())
+            config["service_account"] = _key_file(service_account_file)
         check_endpoint(endpoint, anonymous=anonymous)
         if endpoint is not None:
             config["base_url"] = endpoint
@@ -68,3 +68,14 @@ class GCSStore(CloudStore):
         import obstore.store
 
         return obstore.store.GCSStore(self._bucket, **self._client_arguments())
+
+
+def _key_file(path: str | Path) -> str:
+    text = str(path)
+    if any(mark in text for mark in "{\n") or len(text) > _MAX_PATH_CHARS:
+        # The key itself in place of its file: it is not shown.
+        raise OptionError("service_account_file", f"a text of {len(text)} characters", "the path of a JSON key file")
+    file = Path(text).expanduser()
+    if not file.is_file():
+        raise OptionError("service_account_file", repr(text), "the path of a JSON key file")
+    return str(file)

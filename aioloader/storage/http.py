@@ -141,7 +141,7 @@ class HTTPStore:
 
     def _object_url(self, root: HTTPRoot, key: str) -> URL:
         if not key:
-            raise ObjectNotFoundError("the empty key names no object", root.location)
+            raise ObjectNotFoundError("the empty key names no object", root.location, "Give the object's key.")
         return root.url(key)
 
     def __repr__(self) -> str:

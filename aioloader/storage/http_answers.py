@@ -62,7 +62,9 @@ async def total_of(response: aiohttp.ClientResponse, shown: str) -> int:
         if length is not None:
             return length
     if response.status < 400:
-        raise ServerFailedError("the server does not tell the object's length", shown)
+        raise ServerFailedError(
+            "the server does not tell the object's length", shown, "Make it send Content-Length or Content-Range."
+        )
     raise await refusal(response, shown, None)
 
 
@@ -158,7 +160,8 @@ def _check_content_range(response: aiohttp.ClientResponse, shown: str, byte_rang
 
 
 def _truncated(got: int, announced: int, shown: str, byte_range: ByteRange | None) -> TruncatedBodyError:
-    return TruncatedBodyError(f"the body has {got} of {announced} announced bytes", shown, "", byte_range)
+    hint = "Run again; if it stays, the server or a proxy cuts the body: check its log."
+    return TruncatedBodyError(f"the body has {got} of {announced} announced bytes", shown, hint, byte_range)
 
 
 def _too_large(what: str, limit: int, shown: str, byte_range: ByteRange | None) -> BodyTooLargeError:

@@ -6,7 +6,7 @@ import errno
 import os
 import ssl
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 FOREIGN_ERRORS = (aiohttp.ClientError, OSError)
 """What a request may raise besides our own errors; ``TimeoutError`` and ``ssl.SSLError`` are ``OSError``."""
 
+_BROKE_OFF: Final = "Run again; if it stays, check the server's log, its load and the network."
+_BY_STATUS_CLASS: Final = {
+    4: "Check the address and the options of the store; the server's log says more.",
+    5: "Run again later; if it stays, check the server's log.",
+}
 _TLS_ERRORS = (
     aiohttp.ClientConnectorCertificateError,
     aiohttp.ClientConnectorSSLError,
@@ -98,7 +103,7 @@ def _explain(exc: BaseException) -> tuple[type[StoreError], str, str]:
     if isinstance(exc, TimeoutError):
         return TransferStalledError, "no byte came within idle_timeout_s", "Check the server's load."
     if isinstance(exc, aiohttp.ClientPayloadError):
-        return TruncatedBodyError, "the connection ended before the body did", ""
+        return TruncatedBodyError, "the connection ended before the body did", _BROKE_OFF
     if isinstance(exc, aiohttp.ClientHttpProxyError):
         if exc.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return AccessDeniedError, "the proxy wants credentials", "Put them into proxy=."
@@ -108,10 +113,10 @@ def _explain(exc: BaseException) -> tuple[type[StoreError], str, str]:
     if isinstance(exc, _BAD_ADDRESSES):
         return ConnectFailedError, "the address is not one that can be requested", "Check the address."
     if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return ServerFailedError, "the server closed the connection without an answer", ""
+        return ServerFailedError, "the server closed the connection without an answer", _BROKE_OFF
     if isinstance(exc, OSError):
-        return ServerFailedError, f"the connection broke ({_os_words(exc)})", ""
-    return ServerFailedError, f"the request failed ({type(exc).__name__})", ""
+        return ServerFailedError, f"the connection broke ({_os_words(exc)})", _BROKE_OFF
+    return ServerFailedError, f"the request failed ({type(exc).__name__})", "Check the address and the server's log."
 
 
 def _os_words(exc: BaseException) -> str:
@@ -144,4 +149,6 @@ def status_error(
             wait = f"; it asks to wait {retry_after}" if retry_after else ""
             return ThrottledError(said + wait, shown, "Lower concurrency.", byte_range)
         case _:
-            return ServerFailedError(said, shown, "", byte_range)
+            return ServerFailedError(
+                said, shown, _BY_STATUS_CLASS.get(status // 100, "Check the address and port."), byte_range
+            )

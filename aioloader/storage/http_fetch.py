@@ -45,20 +45,18 @@ class HTTPFetcher:
         byte_range: ByteRange | None = None,
         headers: Mapping[str, str] | None = None,
         signed: bool = False,
-        allow_credentials: bool = True,
     ) -> bytes:
         """The body of ``url``, or the half-open ``byte_range`` of it (cut at the end).
 
         ``shown`` is the redacted address for errors. ``headers`` go with this request, to the origin of
-        ``url`` only. ``signed`` leaves out the options' headers and refuses redirects to other origins;
-        ``allow_credentials=False`` leaves them out too, for an origin that is not the user's own.
+        ``url`` only. ``signed`` leaves out the options' headers and refuses redirects to other origins.
         Cancelling drops the connection. Raises `StoreError`.
         """
         if byte_range is not None:
             check_range(byte_range)
             if byte_range[0] == byte_range[1]:
                 return b""
-        sent = self._headers(url, headers, shown, signed=signed, allow_credentials=allow_credentials)
+        sent = self._headers(url, headers, shown, signed=signed)
         try:
             async with self._answer("GET", url, sent, shown, byte_range, signed) as response:
                 return await body_of(response, shown, byte_range, self._options.max_object_bytes)
@@ -76,10 +74,9 @@ class HTTPFetcher:
         shown: str,
         headers: Mapping[str, str] | None = None,
         signed: bool = False,
-        allow_credentials: bool = True,
     ) -> int:
         """Length of the body in bytes: by HEAD, or by a GET of one byte where HEAD is refused or vague."""
-        sent = self._headers(url, headers, shown, signed=signed, allow_credentials=allow_credentials)
+        sent = self._headers(url, headers, shown, signed=signed)
         try:
             async with self._answer("HEAD", url, sent, shown, None, signed) as response:
                 length = announced_length(response)
@@ -108,22 +105,20 @@ class HTTPFetcher:
         shown: str,
         *,
         signed: bool,
-        allow_credentials: bool,
     ) -> dict[str, str]:
         sent = dict(headers or {})
         if signed:
             return sent
-        if allow_credentials:
-            try:
-                taken = {name.lower() for name in sent}
-                users = self._options.current_headers()
-                sent.update({name: value for name, value in users.items() if name.lower() not in taken})
-            except OptionError:
-                raise
-            except Exception as exc:  # the user's function
-                raise AccessDeniedError(
-                    f"the headers= function raised {type(exc).__name__}", shown, "Correct the function."
-                ) from exc
+        try:
+            taken = {name.lower() for name in sent}
+            users = self._options.current_headers()
+            sent.update({name: value for name, value in users.items() if name.lower() not in taken})
+        except OptionError:
+            raise
+        except Exception as exc:  # the user's function
+            raise AccessDeniedError(
+                f"the headers= function raised {type(exc).__name__}", shown, "Correct the function."
+            ) from exc
         require_private_channel(url, option="url", header_names=sent, proxy=self._options.proxy)
         return sent
 

@@ -33,9 +33,16 @@ async def list_objects(
     ``fetch(key)`` gives the body at a relative key. The index, where there is one, is the whole truth.
     Raises `DatasetError`, `ManifestError`, `StoreError`.
     """
+
+    async def page(key: str) -> bytes:
+        try:
+            return await fetch(key)
+        except StoreError as exc:
+            raise _while_listing(exc) from exc.__cause__
+
     denied: StoreError | None = None
     try:
-        index: bytes | None = await fetch(INDEX_KEY)
+        index: bytes | None = await page(INDEX_KEY)
     except ObjectNotFoundError:
         index = None
     except AccessDeniedError as exc:
@@ -46,8 +53,13 @@ async def list_objects(
             if meta.key.startswith(prefix):
                 yield meta
         return
-    async for meta in _walk(fetch, location, prefix, denied):
+    async for meta in _walk(page, location, prefix, denied):
         yield meta
+
+
+def _while_listing(exc: StoreError) -> StoreError:
+    """``exc`` as an error of the listing, with the same class, reason and hint."""
+    return type(exc)(exc.reason, exc.key, exc.hint, exc.byte_range, exc.attempts, "list")
 
 
 async def _walk(

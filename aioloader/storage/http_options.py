@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Headers: TypeAlias = Mapping[str, str]
 HeaderSource: TypeAlias = Headers | Callable[[], Headers] | None
 
-MAX_CONNECTIONS: Final = 256
+MAX_CONNECTIONS: Final = 1024
 CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_TIMEOUT_S: Final = 10.0
 MAX_OBJECT_BYTES: Final = 1 << 30

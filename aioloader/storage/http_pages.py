@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from aioloader.storage.key_order import key_bytes
 from aioloader.types import ObjectMeta
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ async def parse_page(body: bytes, folder: str, location: str) -> Page | None:
 
 
 def _page_of(sizes: Mapping[str, int | None], folder: str) -> Page:
-    names = sorted(sizes)
+    names = sorted(sizes, key=key_bytes)
     return Page(
         tuple(folder + name for name in names if name.endswith("/")),
         tuple(ObjectMeta(key=folder + name, size_bytes=sizes[name]) for name in names if not name.endswith("/")),

@@ -45,9 +45,11 @@ def next_hop(
     except ValueError:
         usable, target = False, current
     if not usable:
-        raise refused("a redirect to something that is not an http(s) address")
+        raise refused("a redirect to something that is not an http(s) address", "Check the server.")
     if current.scheme == "https" and target.scheme == "http":
-        raise refused(f"a redirect from https to plain http ({redact_url(target)})")
+        raise refused(
+            f"a redirect from https to plain http ({redact_url(target)})", "Make the server redirect to https."
+        )
     if signed and not same_origin(current, target):
         raise refused(
             f"a signed request was redirected to another server ({redact_url(target.origin())})",

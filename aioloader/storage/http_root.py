@@ -46,6 +46,9 @@ class HTTPRoot:
             usable, parsed = False, URL()
         if not usable:
             raise unusable("an address such as 'https://host/train/'")
+        if "@" in address and parsed.raw_user is None and "@" not in redact_url(address):
+            # "https://bob:12/34@host": it would ask the host "bob", and print the rest of the password.
+            raise unusable("an address with the '@' of a path as %40, and '/' and '@' of a password as %2F and %40")
         headers = {}
         if parsed.raw_user is not None or parsed.raw_password is not None:
             pair = f"{parsed.user or ''}:{parsed.password or ''}".encode()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aioloader.types import ByteRange, ObjectMeta
 
-MAX_THREADS: Final = 32
+MAX_THREADS: Final = 128
 """Reads at once on one loop. A disk needs few; a network mount with 1 ms a read is what more are for."""
 
 _ENTRIES_A_HOP: Final = 1000

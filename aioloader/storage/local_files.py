@@ -73,7 +73,7 @@ def _pread_all(descriptor: int, start: int, stop: int, shown: str, byte_range: B
             raise TruncatedBodyError(
                 f"the file ended after {start + len(parts)} of {stop} bytes: it shrank while it was read",
                 shown,
-                "",
+                "Read it again once nobody writes it.",
                 byte_range,
             )
         parts += more

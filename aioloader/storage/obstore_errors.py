@@ -38,22 +38,33 @@ CREDENTIALS_HINT: Final = (
     "anonymous=True reads a public bucket without any."
 )
 
+_LIST_AGAIN: Final = "Check the key, or list the dataset again."
+_RUN_AGAIN: Final = "Run again; if it stays, check the store's state and the network."
+
 _BY_CLASS: Final[dict[str, tuple[type[StoreError], str, str]]] = {
-    "FileNotFoundError": (ObjectNotFoundError, "the store has no such object", ""),
-    "NotFoundError": (ObjectNotFoundError, "the store has no such object", ""),
+    "FileNotFoundError": (ObjectNotFoundError, "the store has no such object", _LIST_AGAIN),
+    "NotFoundError": (ObjectNotFoundError, "the store has no such object", _LIST_AGAIN),
     "PermissionDeniedError": (AccessDeniedError, "the store refused access", CREDENTIALS_HINT),
     "PermissionError": (AccessDeniedError, "the store refused access", CREDENTIALS_HINT),
     "UnauthenticatedError": (AccessDeniedError, "the store did not accept the credentials", CREDENTIALS_HINT),
-    "PreconditionError": (ObjectChangedError, "the object is no longer the one that was listed", ""),
-    "NotModifiedError": (ObjectChangedError, "the store says the object was not modified", ""),
+    "PreconditionError": (
+        ObjectChangedError,
+        "the object is no longer the one that was listed",
+        "List the dataset again.",
+    ),
+    "NotModifiedError": (ObjectChangedError, "the store says the object was not modified", "List the dataset again."),
     "InvalidPathError": (
         StoreError,
         "a key has an empty, '.' or '..' segment, which obstore cannot list or address",
         "Rename that object, or point the URL at a folder without such keys.",
     ),
-    "NotSupportedError": (ServerFailedError, "the store does not support this operation", ""),
-    "AlreadyExistsError": (ServerFailedError, "the store says the object already exists", ""),
-    "JoinError": (ServerFailedError, "obstore's own task broke off", ""),
+    "NotSupportedError": (
+        ServerFailedError,
+        "the store does not support this operation",
+        "Check that the endpoint speaks this API.",
+    ),
+    "AlreadyExistsError": (ServerFailedError, "the store says the object already exists", _RUN_AGAIN),
+    "JoinError": (ServerFailedError, "obstore's own task broke off", _RUN_AGAIN),
     "UnknownConfigurationKeyError": (
         ServerFailedError,
         "this version of obstore does not know an option that was passed to it",
@@ -76,12 +87,12 @@ def _generic_failure(text: str) -> tuple[type[StoreError], str, str]:
     if "kind: Connect" in text or "dns error" in text:
         return ConnectFailedError, "no connection to the store", "Check the endpoint and the network."
     if re.search(r"kind: Timeout|TimedOut|timed out", text):
-        return TransferStalledError, "no answer within the deadline", ""
+        return TransferStalledError, "no answer within the deadline", "Check the store's load, or raise idle_timeout_s."
     if re.search(r"kind: (Interrupted|Decode)|IncompleteMessage|UnexpectedEof|end of file before", text):
-        return TruncatedBodyError, "the connection broke before the whole answer was there", ""
+        return TruncatedBodyError, "the connection broke before the whole answer was there", _RUN_AGAIN
     if re.search(r"Wanted range starting at|InvalidRange|InvalidGetRange", text):
-        return RangeNotHonouredError, "the range lies outside the object", ""
-    return ServerFailedError, "the store's answer could not be used", ""
+        return RangeNotHonouredError, "the range lies outside the object", "Check the range, or list the dataset again."
+    return ServerFailedError, "the store's answer could not be used", "Check that endpoint= is this kind of store."
 
 
 def _scrubbed(exc: BaseException) -> BaseException:

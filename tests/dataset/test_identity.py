@@ -71,6 +71,26 @@ def test_a_url_signed_anew_stays_in_its_part() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "stays"),
+    [
+        ("http://h/get?id=7&sig=a&se=1&SP=r", "http://h/get?id=7"),
+        ("http://h/get?X-Goog-Signature=a&X-Goog-Date=1&id=7&versionId=2", "http://h/get?id=7&versionId=2"),
+        ("http://h/a?Expires=1&Signature=b&Key-Pair-Id=c", "http://h/a"),
+        ("http://h/get?id=7&access_token=x", "http://h/get?id=7"),
+        ("http://h/get?st=7&policy=2", "http://h/get?st=7&policy=2"),  # nothing is signed: these may be ids
+    ],
+)
+def test_only_what_signing_anew_changes_is_left_out_of_a_key(key: str, stays: str) -> None:
+    assert stable_key(key) == stays
+
+
+def test_signed_urls_that_differ_in_their_query_are_different_samples() -> None:
+    keys = [f"http://h/get?id={number}&sig={number}" for number in range(200)]
+    assert 50 < int(assign_parts(keys, None, [0.5, 0.5], seed=0).sum()) < 150
+    assert parts_of(keys=keys[:2])["keys"] != parts_of(keys=keys[2:4])["keys"]
+
+
+@pytest.mark.parametrize(
     "fractions",
     [(), (0.5, 0.6), (0.0, 1.0), (-0.1,), (1.1,), (float("nan"),), (True,), ("0.5",)],
     ids=repr,

@@ -65,6 +65,13 @@ def test_the_first_folder_is_the_class(tree: Callable[..., Path]) -> None:
     assert repr(data) == f"Dataset(3 samples, 2 classes, file://{root}/)"
 
 
+def test_samples_are_in_the_order_of_their_bytes(tree: Callable[..., Path]) -> None:
+    names = ["a/\udcff.jpg", "a/\U0001f408.jpg", "a/\uffee.jpg", "a/ü.jpg", "a/z.jpg"]
+    expected = ("a/z.jpg", "a/ü.jpg", "a/\uffee.jpg", "a/\U0001f408.jpg", "a/\udcff.jpg")
+    assert image_folder(tree(*names)).keys == expected
+    assert image_folder("", store=stored(*names)).keys == expected
+
+
 def test_a_path_a_url_and_a_store_give_the_same_samples(tree: Callable[..., Path]) -> None:
     root = tree(*PETS)
     listings = [

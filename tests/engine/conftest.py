@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OPTIONS = EngineOptions(
-    concurrency=4, look_ahead=16, workers=2, max_queue_size=2, body_bytes=None, slab_bytes=10_000_000
+    concurrency=4,
+    look_ahead=16,
+    workers=2,
+    max_queue_size=2,
+    body_bytes=None,
+    slab_bytes=10_000_000,
+    on_error="raise",
+    max_error_rate=0.01,
+    stall_timeout_s=300.0,
+    close_timeout_s=5.0,
 )
 
 
@@ -42,6 +51,9 @@ class Numbered:
 
     def batch_labels(self, ids: NDArray[np.int64]) -> NDArray[Any] | None:
         return None if self._labels is None else self._labels[ids]
+
+    def identity(self, index: int) -> str:
+        return f"identity of {index}"
 
     def __len__(self) -> int:
         return self._n
@@ -69,7 +81,7 @@ def build(
     drop_last: bool = False,
     weights: NDArray[np.float32] | None = None,
     class_weights: dict[int, float] | None = None,
-    emit_weights: bool = False,
+    is_padded: bool = False,
     ledger: Ledger | None = None,
     **options: Any,
 ) -> Job:
@@ -86,7 +98,7 @@ def build(
         ledger=ledger or Ledger(),
         weights=weights,
         class_weights=class_weights,
-        emit_weights=emit_weights,
+        is_padded=is_padded,
     )
 
 

@@ -240,7 +240,7 @@ LABELS = [
 @pytest.mark.parametrize("case", LABELS, ids=lambda case: case.id)
 def test_class_weights_follow_the_label_in_each_mode(make_job: MakeJob, case: Labelled) -> None:
     class_weights = {0: 2.0, 2: 0.5}
-    job = make_job(5, 5, labels=case.labels, class_weights=class_weights, emit_weights=True)
+    job = make_job(5, 5, labels=case.labels, class_weights=class_weights)
     ((_, y, weights),) = batches(job)
     assert np.array_equal(y, case.labels)
     assert weights.dtype == np.float32
@@ -254,7 +254,6 @@ def test_a_column_of_weights_is_multiplied_with_the_classes_and_zero_for_stand_i
         labels=np.array([0, 1, 1, 0]),
         weights=np.array([1, 2, 3, 4], np.float32),
         class_weights={1: 10.0},
-        emit_weights=True,
         on_error="skip",
         shuffle=True,
     )
@@ -268,7 +267,7 @@ def decode_with_weight(data: bytes) -> tuple[Any, ...]:
 
 
 def test_the_decoders_own_weights_are_kept_where_the_loader_adds_some(make_job: MakeJob) -> None:
-    job = make_job(4, 4, decode=decode_with_weight, class_weights={1: 10.0}, emit_weights=True)
+    job = make_job(4, 4, decode=decode_with_weight, class_weights={1: 10.0})
     ((_, _, weights),) = batches(job)
     assert weights.tolist() == [0, 10, 2, 30]
     assert weights.dtype == np.float32
@@ -278,7 +277,7 @@ def test_the_decoders_own_weights_of_each_moment_are_kept_too(make_job: MakeJob)
     def decode(data: bytes) -> tuple[Any, ...]:
         return np.zeros(2), int(data), np.array([1.0, 2.0, 3.0]) * int(data)
 
-    job = make_job(3, 3, decode=decode, class_weights={2: 10.0}, emit_weights=True)
+    job = make_job(3, 3, decode=decode, class_weights={2: 10.0})
     ((_, _, weights),) = batches(job)
     assert weights.tolist() == [[0, 0, 0], [1, 2, 3], [20, 40, 60]]
 
@@ -293,7 +292,7 @@ def test_weights_without_a_label_to_weigh_are_refused(make_job: MakeJob) -> None
     def decode(data: bytes) -> tuple[Any, ...]:
         return (np.zeros(2),)
 
-    job = make_job(4, 4, decode=decode, labels=np.arange(4), class_weights={1: 2.0}, emit_weights=True)
+    job = make_job(4, 4, decode=decode, labels=np.arange(4), class_weights={1: 2.0})
     with pytest.raises(OptionError, match=r"decode=.*need a y to weigh"):
         batches(job)
 
@@ -304,7 +303,7 @@ def test_padding_of_ranks_weighs_nothing_and_the_rest_is_the_epoch(make_job: Mak
     seen: list[int] = []
     for rank in range(world_size):
         job = make_job(
-            n, 3, labels=np.arange(n), emit_weights=True, rank=rank, world_size=world_size, shuffle=True, seed=5
+            n, 3, labels=np.arange(n), is_padded=True, rank=rank, world_size=world_size, shuffle=True, seed=5
         )
         for batch in batches(job):
             _, y, weights = batch

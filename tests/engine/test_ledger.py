@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioloader.engine.ledger import Ledger, LedgerEntry, read_skip_list
+from aioloader.engine.ledger import Ledger, LedgerEntry, SkipList, read_skip_list
 from aioloader.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 def entry(number: int, key: str = "a/ü b.jpg") -> LedgerEntry:
     return LedgerEntry(
-        epoch=1, position=number, sample_id=number, key=key, stage="decode", error="broken\nat 3", stand_in=0
+        epoch=1,
+        position=number,
+        sample_id=number,
+        key=key,
+        identity=f"identity of {key}",
+        stage="decode",
+        error="broken\nat 3",
+        stand_in=0,
     )
 
 
@@ -64,18 +71,22 @@ def test_a_ledger_file_is_a_skip_list(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     Ledger(path).record([entry(0), entry(1, "b.jpg"), entry(2, "b.jpg")])
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    assert read_skip_list(path) == read_skip_list(str(path)) == {"a/ü b.jpg", "b.jpg"}
+    assert (
+        read_skip_list(path)
+        == read_skip_list(str(path))
+        == SkipList(identities=frozenset({"identity of a/ü b.jpg", "identity of b.jpg"}))
+    )
 
 
 def test_an_iterable_of_keys_is_a_skip_list() -> None:
-    assert read_skip_list(["a", "b", "a"]) == {"a", "b"}
-    assert read_skip_list(()) == frozenset()
+    assert read_skip_list(["a", "b", "a"]) == SkipList(keys=frozenset({"a", "b"}))
+    assert read_skip_list(()) == SkipList()
 
 
 @pytest.mark.parametrize("line", ["not json", "[]", '"text"', "{}", "3", "null"])
 def test_a_line_that_is_no_entry_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"key": "a"}\n\n' + line + "\n", encoding="utf-8")
+    path.write_text('{"identity": "a"}\n\n' + line + "\n", encoding="utf-8")
     with pytest.raises(DatasetError, match=r"bad\.jsonl: line 3 is not a ledger entry"):
         read_skip_list(path)
 

@@ -135,7 +135,7 @@ def test_an_async_decoder_is_counted_once_a_sample_with_its_own_time(make_job: M
     assert job.counters.decode.latency.total_s >= 8 * 0.02
 
 
-@pytest.mark.parametrize(("body_bytes", "fetched"), [(None, 16), (400, 1)])
+@pytest.mark.parametrize(("body_bytes", "fetched"), [(None, 16), (400, 16), (5, 5)])
 def test_what_was_set_for_bodies_bounds_how_many_wait_for_a_decoder(
     make_job: MakeJob, body_bytes: int | None, fetched: int
 ) -> None:
@@ -151,7 +151,7 @@ def test_what_was_set_for_bodies_bounds_how_many_wait_for_a_decoder(
     batches = EpochIterator(session, 0, 0, None)
     assert entered.wait(CEILING_S)
     finish_fetching(session)
-    # A body of unknown size counts 128 KiB: more than 400 bytes, so it passes alone.
+    # The bodies "0" to "9" and "10" to "15" take a byte or two each.
     assert job.counters.fetch.latency.count == fetched
     opened.set()
     assert len(list(batches)) == 16

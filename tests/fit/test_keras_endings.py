@@ -135,6 +135,7 @@ def test_an_error_in_a_callback_leaves_no_stream_to_the_next_fit(
     assert "open" not in source.states
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("feeds", ["source", "loader"])
 def test_ctrl_c_ends_a_fit_that_waits_for_a_batch(feeds: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
@@ -166,6 +167,6 @@ def test_ctrl_c_ends_a_fit_that_waits_for_a_batch(feeds: str, tmp_path: Path) ->
             child.kill()
     assert heard_s < 10 * PROMISED_S, "a ceiling for noisy machines; a wait that hears nothing lasts for an hour"
     assert child.returncode == -signal.SIGINT
-    assert "model.fit(adapter, epochs=1, callbacks=[SaysWhen()], verbose=0)  # the user's line" in complaint
+    assert "model.fit(adapter, epochs=1, callbacks=callbacks, verbose=0)  # the user's line" in complaint
     assert complaint.rstrip().endswith("KeyboardInterrupt")
     assert said == ("closed\n" if feeds == "source" else "")

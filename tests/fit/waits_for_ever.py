@@ -1,4 +1,4 @@
-"""A program whose first batch never comes; a test sends it SIGINT. Says "waiting" when Keras asks for the batch.
+"""A program whose first batch never comes; a test sends it SIGINT once it said "waiting".
 
 ``waits_for_ever.py source``: a source that waits for an event. ``waits_for_ever.py URL``: a loader of a silent server.
 """
@@ -34,6 +34,7 @@ class Stuck:
         return self
 
     def __next__(self) -> Batch:
+        print("waiting", flush=True)  # not a callback: Ctrl-C before the pull would find no stream to close
         threading.Event().wait()
         raise AssertionError("nobody sets the event")
 
@@ -51,9 +52,10 @@ def decode(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 if sys.argv[1] == "source":
-    adapter = keras_adapter(Stuck())
+    adapter, callbacks = keras_adapter(Stuck()), []
 else:
     adapter = al.Loader(al.from_samples(["a", "b"], root=sys.argv[1]), decode=decode, batch_size=2).to_keras()
+    callbacks = [SaysWhen()]
 model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
 model.compile("sgd", "mse")
-model.fit(adapter, epochs=1, callbacks=[SaysWhen()], verbose=0)  # the user's line
+model.fit(adapter, epochs=1, callbacks=callbacks, verbose=0)  # the user's line

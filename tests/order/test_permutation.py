@@ -50,7 +50,7 @@ def test_the_order_is_frozen_for_every_later_release(case: Frozen) -> None:
     assert whole(case.n, case.seed, case.epoch)[:8].tolist() == case.first
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=SIZES, seed=SEEDS, epoch=st.integers(0, 10_000))
 @example(n=1, seed=0, epoch=0)
 @example(n=SMALL, seed=0, epoch=0)
@@ -61,7 +61,7 @@ def test_every_id_comes_exactly_once(n: int, seed: int, epoch: int) -> None:
     assert np.array_equal(np.sort(ids), np.arange(n))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(1, 3_000), key=SEEDS)
 @example(n=1, key=0)
 @example(n=2, key=0)
@@ -72,7 +72,7 @@ def test_the_computed_permutation_is_a_bijection_at_every_size(n: int, key: int)
     assert np.array_equal(np.sort(ids), np.arange(n))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=SIZES, seed=SEEDS, data=st.data())
 def test_any_run_is_the_slice_of_the_whole(n: int, seed: int, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, n - 1))

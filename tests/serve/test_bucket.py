@@ -46,7 +46,7 @@ async def test_the_content_type_follows_the_name(folder: Path, ask: Ask) -> None
 
 
 # The folder is only read: examples may share it.
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     first=st.integers(0, 800_000),
     length=st.one_of(st.integers(1, 1000), st.integers(1, 800_000)),

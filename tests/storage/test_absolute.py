@@ -20,6 +20,7 @@ from aioloader.errors import (
 )
 from aioloader.storage.absolute import AbsoluteStore
 from aioloader.storage.http import HTTPStore
+from aioloader.storage.local import LocalStore
 from aioloader.storage.memory import MemoryStore
 from aioloader.types import Store
 
@@ -45,6 +46,17 @@ async def test_addresses_go_to_their_server_and_keys_to_the_base(bucket: Buckets
             await store.get(server.url + "missing")
         await store.aclose()
         await store.aclose()
+
+
+def test_addresses_beside_a_disk_count_as_remote() -> None:
+    hosts = ["b.example:81", "*.a.example"]
+    alone = AbsoluteStore(LocalStore().at("/"), allow_hosts=hosts)
+    assert alone.origin == "https://b.example:81,*.a.example"
+    assert alone.location == "https://b.example:81,*.a.example/"
+    beside = AbsoluteStore(LocalStore().at("/data"), allow_hosts=hosts[::-1])
+    assert beside.origin == alone.origin
+    assert beside.location == "https://b.example:81,*.a.example/ and file:///data/"
+    assert AbsoluteStore(LocalStore().at("/data"), allow_hosts=[]).origin == "file://"
 
 
 async def test_the_users_headers_are_not_sent_to_strangers(bucket: Buckets) -> None:

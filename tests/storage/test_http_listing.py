@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from aioloader.errors import AccessDeniedError, DatasetError, ManifestError, ObjectNotFoundError
+from aioloader.errors import AccessDeniedError, ConnectFailedError, DatasetError, ManifestError, ObjectNotFoundError
 from aioloader.storage.http import HTTPStore
 from aioloader.storage.http_index import MAX_LINE_BYTES, parse_index
 from aioloader.storage.http_listing import MAX_DEPTH, list_objects
@@ -176,13 +176,17 @@ async def test_only_folders_that_may_hold_the_prefix_are_asked_for(python_server
     assert [meta.key async for meta in store.list("cat/b")] == ["cat/b/2.bin"]
 
 
-async def test_denied_everywhere_is_a_matter_of_credentials(bucket: BucketFactory, closing: Closing) -> None:
+async def test_a_failed_listing_is_told_as_one_with_its_reason(bucket: BucketFactory, closing: Closing) -> None:
     async def deny(request: web.Request) -> web.StreamResponse:
         raise web.HTTPForbidden
 
     async with bucket({}, answer=deny) as server:
-        with pytest.raises(AccessDeniedError, match="credentials"):
+        with pytest.raises(AccessDeniedError, match=r"list failed.*credentials"):
             _ = [meta async for meta in closing(HTTPStore().at(server.url)).list()]
+    with pytest.raises(ConnectFailedError, match="server runs") as caught:
+        _ = [meta async for meta in closing(HTTPStore().at(server.url)).list()]
+    assert caught.value.stage == "list"
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 async def test_an_index_wins_over_pages_and_is_asked_for_with_the_query(

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from aioloader.errors import AioloaderError
-from aioloader.redact import printable_key, redact_headers, redact_url
+from aioloader.errors import AioloaderError, OptionError
+from aioloader.redact import printable_key, redact_url
+from aioloader.storage.absolute import AbsoluteStore
+from aioloader.storage.gcs import GCSStore
 from aioloader.storage.http import HTTPStore
+from aioloader.storage.http_whole_url import WholeURL
+from aioloader.storage.memory import MemoryStore
+from aioloader.storage.s3 import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.storage.conftest import BucketFactory, Closing, RawFactory
 
@@ -35,14 +40,70 @@ CANARY = "cAnArY7"
         ("https://host:pw/", "<unreadable address>"),
         ("https://[host/?x=1", "<unreadable address>"),
         ("plain/path", "plain/path"),
+        ("bob:pw@proxy:3128", "proxy:3128"),
+        ("bob:12/pw@proxy:3128", "proxy:3128"),
+        ("//bob:pw@host/a", "//host/a"),
+        ("https:/bob:pw@host/a", "host/a"),
+        ("https:///bob:pw@host/a", "https:///host/a"),
+        ("file:///a/b@c", "file:///a/b@c"),
+        ("https://bob:12/pw@host", "https://host"),
+        ("https://bob:p/w@host/a?x=1", "https://host/a?x=…"),
+        ("https://bob:p#w@host/a", "https://host/a"),
+        ("s3://key:sec/ret@bucket/x", "s3://bucket/x"),
+        ("https://host/a@2x.png", "https://host/a@2x.png"),
+        ("https://host.name:80/a@2x.png?u=b@c", "https://host.name:80/a@2x.png?u=…"),
+        ("http://127.0.0.1:80/a@2x.png", "http://127.0.0.1:80/a@2x.png"),
     ],
 )
 def test_addresses_are_shown_without_secrets(url: str, shown: str) -> None:
     assert redact_url(url) == shown
 
 
-def test_headers_are_shown_without_values() -> None:
-    assert redact_headers({"Authorization": "Bearer x"}) == {"Authorization": "…"}
+def secret_proxy() -> object:
+    return HTTPStore(proxy=f"bob:{CANARY}@proxy:3128")
+
+
+def secret_endpoint() -> object:
+    return S3Store(endpoint=f"bob:{CANARY}@host:9000")
+
+
+def secret_allowed_host() -> object:
+    return AbsoluteStore(MemoryStore(), allow_hosts=[f"https://bob:{CANARY}@host/?sig={CANARY}"])
+
+
+def secret_list_of_hosts() -> object:
+    return AbsoluteStore(MemoryStore(), allow_hosts=f"https://bob:{CANARY}@host/")
+
+
+def secret_key_in_place_of_its_file() -> object:
+    return GCSStore(service_account_file='{"private_key": "' + CANARY + '"}')
+
+
+def secret_with_a_slash() -> object:
+    return HTTPStore().at(f"https://bob:12/{CANARY}@host")
+
+
+def secret_in_a_whole_address() -> object:
+    return WholeURL.parse(f"https://bob:12/{CANARY}@host")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        secret_proxy,
+        secret_endpoint,
+        secret_allowed_host,
+        secret_list_of_hosts,
+        secret_key_in_place_of_its_file,
+        secret_with_a_slash,
+        secret_in_a_whole_address,
+    ],
+    ids=lambda make: make.__name__,
+)
+def test_an_option_that_is_refused_is_told_without_its_secret(make: Callable[[], object]) -> None:
+    with pytest.raises(OptionError) as caught:
+        make()
+    assert CANARY not in repr(caught.value) + str(caught.value)
 
 
 def test_a_key_cannot_forge_a_line_of_a_log() -> None:

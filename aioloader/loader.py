@@ -219,8 +219,8 @@ class Loader(_Base):
     threads, ``max_queue_size`` finished batches: numbers, or "auto". ``on_error="raise"``, or ``"skip"``: a good sample
     of the same batch stands in, ``batch.valid`` is False there, the ``ledger`` file names it, and more than
     ``max_error_rate`` raises. ``skip_list`` is such a ledger (or keys) to leave out. ``max_memory`` bounds batches and
-    fetched bodies ("2GB"). ``class_weight`` (class id or name to weight) and ``sample_weight`` (the name of a manifest's
-    column) add a third array. ``rank`` of ``world_size`` processes reads its share. ``stall_timeout_s`` without any
+    fetched bodies ("2GB"). ``class_weight`` (class id or name to weight) and ``sample_weight`` (a column of the
+    manifest) add a third array. ``rank`` of ``world_size`` processes reads its share. ``stall_timeout_s`` without any
     sample moving raises `StalledError`; ``close_timeout_s`` bounds `close`.
 
     Raises `OptionError` for a value that cannot work, `EmptyDatasetError` for no samples; while iterating, the

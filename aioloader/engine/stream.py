@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aioloader.engine.bodies import BodySizes, check_length
 from aioloader.engine.decoding import decode_item, wrap_foreign
 from aioloader.engine.state import StreamState, Waiter
 from aioloader.engine.step import Item
@@ -19,11 +20,9 @@ from aioloader.errors import (
     DatasetError,
     DecodeError,
     InvariantError,
-    ObjectChangedError,
     OptionError,
     SampleError,
     StoreError,
-    TruncatedBodyError,
 )
 from aioloader.redact import shown_key
 from aioloader.tree import flatten
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     from aioloader.engine.step import Step
     from aioloader.runtime.loop import LoopLease
     from aioloader.types import SampleRef
-
-_FIRST_UNKNOWN_BODIES = 8
-"""How many bodies of unknown size may be in flight until one has been seen."""
 
 
 class Stream:
@@ -55,11 +51,7 @@ class Stream:
         self._more = asyncio.Event()
         self._starved = False
         self._cursor = 0
-        # Sizes nobody listed: only a few bodies are asked for until one was seen, then each counts as the largest.
-        self._first_guess_bytes = (job.options.body_bytes or shared.bodies.capacity) // _FIRST_UNKNOWN_BODIES
-        self._largest_bytes: int | None = None
-        self._blind_fetches = 0
-        self._size_seen = asyncio.Event()
+        self._sizes = BodySizes(job.options.body_bytes or shared.bodies.capacity)
         self._in_flight: dict[int, tuple[str, str, float]] = {}
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -119,7 +111,7 @@ class Stream:
     async def _fetch(self, ticket: int) -> None:
         step, slot = self.state.locate(ticket)
         sample = self._job.samples[int(step.sample_ids[slot])]
-        reserved = await self._expected_bytes(sample)
+        reserved = await self._sizes.expected(sample)
         await self._bodies.reserve(reserved)
         await self._requests.reserve(1)
         counters = self._job.counters
@@ -142,7 +134,7 @@ class Stream:
             error = self._named(exc, sample)
         finally:
             counters.in_flight -= 1
-            self._size_seen.set()
+            self._sizes.saw(None if item is None else len(item.body))
             self._requests.release(1)
             self._in_flight.pop(ticket, None)
         if item is None:
@@ -153,20 +145,7 @@ class Stream:
             return
         counters.fetch.latency.record(monotonic() - started)
         counters.bytes_fetched += len(item.body)
-        self._largest_bytes = max(self._largest_bytes or 0, len(item.body))
         await self._hand_on(item)
-
-    async def _expected_bytes(self, sample: SampleRef) -> int:
-        """What the body will take: the range's length, the listed size, or as much as the largest so far."""
-        if sample.byte_range is not None:
-            return sample.byte_range[1] - sample.byte_range[0]
-        if sample.size_bytes is not None:
-            return sample.size_bytes
-        if not self._size_seen.is_set():
-            self._blind_fetches += 1
-            if self._blind_fetches > _FIRST_UNKNOWN_BODIES:
-                await self._size_seen.wait()
-        return self._first_guess_bytes if self._largest_bytes is None else self._largest_bytes
 
     async def _hand_on(self, item: Item) -> None:
         if self._job.decoder.is_async:
@@ -304,22 +283,3 @@ class Stream:
     def _wake(waiter: Waiter | None) -> None:
         if waiter is not None:
             waiter()
-
-
-def check_length(sample: SampleRef, length: int) -> None:
-    """Raise where the store gave another number of bytes than the dataset promises: never wrong data in silence."""
-    if sample.byte_range is not None:
-        wanted = sample.byte_range[1] - sample.byte_range[0]
-        if length != wanted:
-            raise TruncatedBodyError(
-                f"the object ends after {length} of the range's {wanted} bytes",
-                shown_key(sample.key),
-                "Correct the manifest's offset and length.",
-                sample.byte_range,
-            )
-    elif sample.size_bytes is not None and length != sample.size_bytes:
-        raise ObjectChangedError(
-            f"the object has {length} bytes, the listing said {sample.size_bytes}",
-            shown_key(sample.key),
-            "List the dataset again.",
-        )

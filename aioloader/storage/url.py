@@ -56,6 +56,8 @@ def open_store(url: str | os.PathLike[str], store: Store | None = None) -> Store
     in the store (``""`` is all of it), which is how a store of the user's own class is used.
     Raises `OptionError` for an unknown scheme, or one that is not the store's.
     """
+    if not isinstance(url, str | os.PathLike):
+        raise OptionError("url", f"a {type(url).__name__}", KNOWN)
     text = os.fspath(url)
     scheme = scheme_of(text)
     if scheme is not None and scheme not in _KINDS:

@@ -226,3 +226,9 @@ def test_no_scheme_is_known_to_one_side_only() -> None:
         assert issubclass(cls, CloudStore)
         for scheme in cls._schemes:
             assert type(open_store(f"{scheme}://bucket/x")) is cls
+
+
+@pytest.mark.parametrize("url", [None, 3, ["a/"], b"a/"])
+def test_what_is_no_address_is_refused_with_what_would_be_one(url: object) -> None:
+    with pytest.raises(OptionError, match=f"url=a {type(url).__name__}"):
+        open_store(url)  # type: ignore[arg-type]  # the mistake under test

@@ -103,7 +103,7 @@ class OnAnyService(StoreContract):
             await copy.aclose()
             await store.aclose()
 
-    async def test_requester_pays_is_signed_into_the_request(self) -> None:
+    async def test_requester_pays_is_accepted(self) -> None:
         bucket = await asyncio.to_thread(self.service.new_bucket, {"a.bin": b"abc"})
         store = self.service.store(request_payer=True).at(f"s3://{bucket}")
         assert await store.get("a.bin") == b"abc"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from aioloader.errors import OptionError
 from aioloader.storage.s3 import S3Store, split_s3_url
@@ -181,3 +183,22 @@ def test_a_broken_credentials_file_is_named_and_not_quoted(tmp_path: Path) -> No
         )
     assert "CANARY" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("pays", [True, False])
+async def test_who_pays_is_said_in_the_signed_request(*, pays: bool) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.query_string.lower())
+        return web.Response(body=b"abc")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestServer(app) as server:
+        endpoint = f"http://127.0.0.1:{server.port}"
+        store = S3Store(endpoint=endpoint, region="us-east-1", request_payer=pays, **KEYS).at("s3://bucket/")
+        assert await store.get("a.bin") == b"abc"
+        await store.aclose()
+    assert ["x-amz-request-payer=requester" in query for query in asked] == [pays]
+    assert all("x-amz-signature=" in query for query in asked)

@@ -95,6 +95,7 @@ class _Epoch:
         if self._left == 0:
             job.counters.epochs += 1
             self._finalizer.detach()
+            self._stream.owner = None  # read to its end: the next iterator may go on with it
             if self._stream.state.last_epoch <= self._epoch:
                 self._stream.close()
         return batch

@@ -37,7 +37,7 @@ class Session:
             lease, shared = self._begin()
             stream = self._stream
             if stream is not None:
-                if not stream.state.closed and stream.state.next_epoch_and_step == (epoch, 0):
+                if stream.owner is None and not stream.state.closed and stream.state.next_epoch_and_step == (epoch, 0):
                     stream.extend(epoch + epochs_ahead)
                     return stream
                 stream.owner = None  # its iterator sees that it was replaced

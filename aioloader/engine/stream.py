@@ -49,6 +49,7 @@ class Stream:
         self._bodies = shared.bodies.open(job.options.body_bytes)
         self._requests = shared.requests_to(self._store.origin, job.options.concurrency).open()
         self._more = asyncio.Event()
+        self._in_line = asyncio.Lock()
         self._starved = False
         self._cursor = 0
         self._sizes = BodySizes(job.options.body_bytes or shared.bodies.capacity)
@@ -106,13 +107,20 @@ class Stream:
                 await self._more.wait()
             ticket = self._cursor
             self._cursor += 1
-            await self._fetch(ticket)
+            try:
+                await self._fetch(ticket)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:
+                self._break(exc)  # before the group cancels the others, who would take it for their sample's fault
+                raise
 
     async def _fetch(self, ticket: int) -> None:
         step, slot = self.state.locate(ticket)
         sample = self._job.samples[int(step.sample_ids[slot])]
-        reserved = await self._sizes.expected(sample)
-        await self._bodies.reserve(reserved)
+        async with self._in_line:  # else who has just seen a size reserves before older samples that wait for one
+            reserved = await self._sizes.expected(sample)
+            await self._bodies.reserve(reserved)
         await self._requests.reserve(1)
         counters = self._job.counters
         started = monotonic()
@@ -154,6 +162,8 @@ class Stream:
             try:
                 rng = self._job.rng(item.step.epoch, item.sample.index)
                 item.decoded = await self._job.decoder.decode_async(item.body, item.sample, rng)
+                # The arrays wait for their slot in the body's place.
+                nbytes = sum(np.asarray(leaf).nbytes for _, leaf in flatten(item.decoded))
             except BaseException as exc:
                 if self._is_ending(exc):
                     raise
@@ -165,8 +175,6 @@ class Stream:
             finally:
                 self._in_flight.pop(item.ticket, None)
             item.decode_s = perf_counter() - started
-            # The arrays wait for their slot in the body's place.
-            nbytes = sum(np.asarray(leaf).nbytes for _, leaf in flatten(item.decoded))
             self._bodies.correct(item.reserved_bytes, nbytes)
             item.body, item.reserved_bytes = b"", nbytes
         self.state.offer(item)

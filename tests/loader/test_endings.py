@@ -439,3 +439,11 @@ def test_a_suspended_process_has_not_stalled(bucket: Bucket) -> None:
         child.send_signal(signal.SIGCONT)
         stdout, stderr = child.communicate(timeout=30)
     assert (child.returncode, stdout, stderr) == (0, "1\n", "")
+
+
+def test_an_iterator_dropped_unread_does_not_close_the_next_one_of_its_epoch(bucket: Bucket) -> None:
+    with al.Loader(al.image_folder(bucket.url), decode=DECODE, batch_size=8) as loader:
+        for _ in range(10):
+            dropped = loader.open_epoch(0)
+            del dropped
+            assert sum(len(batch[0]) for batch in loader.open_epoch(0)) == N_IMAGES

@@ -152,3 +152,32 @@ def test_a_fixed_queue_is_obeyed_or_refused() -> None:
     with pytest.raises(errors.OptionError, match=r"max_memory=.*max_queue_size"):
         first_batch(data, decode=decode, batch_size=2, max_queue_size=16, max_memory="20MB")
     assert len(first_batch(data, decode=decode, batch_size=2, max_memory="20MB")[0]) == 2
+
+
+@pytest.mark.parametrize(("batch_size", "queue"), [(16, 1), (8, 1), (32, 2)])
+def test_large_bodies_of_unknown_size_and_a_small_queue_do_not_lock_each_other(batch_size: int, queue: int) -> None:
+    class Large(al.MemoryStore):
+        async def get(self, key: str, byte_range: tuple[int, int] | None = None) -> bytes:
+            await asyncio.sleep(0.001)
+            return bytes(60_000)
+
+    data = al.from_samples([f"{i}.bin" for i in range(200)], store=Large())
+    options: dict[str, Any] = {"batch_size": batch_size, "max_queue_size": queue, "concurrency": 64}
+    with al.Loader(data, decode=one, max_memory="400kB", stall_timeout_s=10, **options) as loader:
+        assert sum(len(batch[0]) for batch in loader) == 200
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_ragged_list_of_a_coroutine_decoder_is_that_samples_fault_alone(on_error: Any) -> None:
+    async def decode(data: bytes) -> Any:
+        await asyncio.sleep(0.001)
+        return [[1, 2], [3]] if data == b"40" else [[1, 2], [3, 4]]
+
+    store = al.MemoryStore({f"{i:02}.bin": str(i).encode() for i in range(64)})
+    data = al.from_samples([f"{i:02}.bin" for i in range(64)], store=store)
+    with al.Loader(data, decode=decode, batch_size=8, on_error=on_error, max_error_rate=0.1) as loader:
+        if on_error == "raise":
+            with pytest.raises(errors.DecodeError, match=r"sample 40 "):
+                list(loader)
+        else:
+            assert [int(i) for batch in loader for i in batch.sample_ids[~batch.valid]] == [40]

@@ -6,12 +6,12 @@ It knows no job: a loader's finalizer keeps it alive, and through its decoder a 
 from __future__ import annotations
 
 import contextlib
-import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.engine import shared as process
 from aioloader.runtime.loop import SIGNAL_CHECK_S, LoopLease
+from aioloader.runtime.wake import Wake
 
 if TYPE_CHECKING:
     import weakref
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 class Holdings:
     """A lease of the loop, a share in the workers, and the connections of one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, close_timeout_s: float) -> None:
         self.lease: LoopLease | None = None
         self.shared: Shared | None = None
         self.stream: weakref.ref[Stream] | None = None
         self._store = store
+        self._close_timeout_s = close_timeout_s
         self._leaving = False  # on the loop
-        self._left = threading.Event()
+        self._left = Wake()
 
     def take(self) -> tuple[LoopLease, Shared]:
         """Start the loop and the workers, or share those that run; once."""
@@ -72,6 +73,8 @@ class Holdings:
             with contextlib.suppress(Exception):  # there is nobody to tell
                 if stream is not None:
                     await stream.end()
+                    # Nobody may wait for a collected loader's decoder, but the others must not starve for it.
+                    lease.loop.call_later(self._close_timeout_s, stream.abandon_stuck)
         finally:
             process.release(shared)
             try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import weakref
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from aioloader.engine.deliver import check_rate, deliver, skipped_slots
 from aioloader.engine.patience import Patience
 from aioloader.errors import InvariantError, LoaderClosedError, StalledError, StreamReplacedError
+from aioloader.runtime.wake import Wake
 
 if TYPE_CHECKING:
     from aioloader.engine.session import Session
@@ -118,6 +118,7 @@ class _Epoch:
     def _give_up(self) -> NoReturn:
         description = self._stream.describe_in_flight()
         self.close()
+        self._stream.abandon_stuck()
         raise StalledError(
             f"no sample was fetched or decoded for stall_timeout_s={self._session.job.options.stall_timeout_s:g}: "
             f"{description}. Check the store and the decoder, or raise stall_timeout_s."
@@ -133,7 +134,7 @@ class EpochIterator(_Epoch):
     def __next__(self) -> Batch:
         asked_at = self._session.job.counters.asked()
         patience = self._patience(asked_at)
-        ready = threading.Event()
+        ready = Wake()
         while self._check():
             ready.clear()
             try:

@@ -94,22 +94,21 @@ class DecodeThreads:
                 del self._busy[me]
                 self._settled.notify_all()
 
-    def settle(self, lane: Lane, deadline: float, close_timeout_s: float) -> None:
+    def settle(self, lane: Lane, deadline: float) -> None:
         """Wait until ``deadline`` (monotonic) for the running decodes of ``lane``.
 
-        One that takes longer is named, with the limit ``close_timeout_s``, and its thread is replaced.
+        One that takes longer is named, once, and its thread is replaced.
         """
         with self._lock:
             while self._threads_in(lane) and monotonic() < deadline:
                 self._settled.wait(deadline - monotonic())
             for thread in self._threads_in(lane):
-                log.warning(
-                    "%s is still in a decoder after close_timeout_s=%g and was abandoned; "
-                    "the decoder (or transform) does not return",
-                    thread.name,
-                    close_timeout_s,
-                )
                 if thread in self._threads:
+                    log.warning(
+                        "%s is still in a decoder of an ended stream and was abandoned: "
+                        "the decoder (or transform) does not return",
+                        thread.name,
+                    )
                     self._threads.remove(thread)
                     if not self._ended:
                         self._start_thread()  # the other loaders must not starve for it

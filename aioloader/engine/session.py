@@ -26,7 +26,7 @@ class Session:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.closed = False
-        self.holdings = Holdings(job.samples.store)
+        self.holdings = Holdings(job.samples.store, job.options.close_timeout_s)
         self._stream: Stream | None = None
         # Reentrant: a collection inside may run a generator's `finally` that closes this very loader.
         self._lock = threading.RLock()
@@ -79,7 +79,7 @@ class Session:
         if not self.holdings.wait_until_left(timeout_s):
             log.warning("the loader's requests did not end within close_timeout_s=%g and were abandoned", timeout_s)
         if self._stream is not None:
-            shared.threads.settle(self._stream, deadline, timeout_s)
+            shared.threads.settle(self._stream, deadline)
         if shared.ended:
             shared.threads.join(deadline)
         lease.release(max(deadline - monotonic(), 0.1))

@@ -278,6 +278,10 @@ class Stream:
         if self._task is not None:
             self._task.cancel()
 
+    def abandon_stuck(self) -> None:
+        """Replace the threads that are still in a decoder of this ended stream, and name them."""
+        self._threads.settle(self, monotonic())
+
     def describe_in_flight(self, most: int = 5) -> str:
         """The oldest samples being worked on, and for how long; for `StalledError`."""
         now = monotonic()

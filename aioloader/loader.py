@@ -258,8 +258,8 @@ class Loader(_Base):
 
         A loader that is used again after it was closed opens anew, with the next epoch.
         """
-        self._finalizer.detach()
         self._session.close()
+        self._finalizer.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -302,8 +302,8 @@ class AsyncLoader(_Base):
 
         A loader that is used again after it was closed opens anew, with the next epoch.
         """
-        self._finalizer.detach()
         await _in_thread(self._session.close)
+        self._finalizer.detach()
 
     async def __aenter__(self) -> Self:
         await _in_thread(self._live_session().begin)

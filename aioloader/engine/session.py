@@ -68,9 +68,10 @@ class Session:
 
         On the background loop itself, where a collected generator may call it, it does not wait.
         """
+        self.holdings.leave_soon()  # first: Ctrl-C from here on finds it begun
         with self._lock:
             self.closed = True
-        self.holdings.leave_soon()
+        self.holdings.leave_soon()  # what was opened in between
         lease, shared = self.holdings.lease, self.holdings.shared
         if lease is None or shared is None or not lease.is_of_this_process or lease.is_current_thread:
             return

@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -447,3 +447,33 @@ def test_an_iterator_dropped_unread_does_not_close_the_next_one_of_its_epoch(buc
             dropped = loader.open_epoch(0)
             del dropped
             assert sum(len(batch[0]) for batch in loader.open_epoch(0)) == N_IMAGES
+
+
+@pytest.mark.parametrize("how", ["used again", "another loader", "collected"])
+def test_a_decode_that_hung_once_starves_nobody_though_its_loader_was_not_closed(bucket: Bucket, how: str) -> None:
+    release, hung = threading.Event(), threading.Event()
+
+    def hangs_once(data: bytes) -> np.ndarray:
+        if not hung.is_set():
+            hung.set()
+            release.wait()
+        return np.zeros(1)
+
+    data = al.image_folder(bucket.url)
+    options: dict[str, Any] = {"batch_size": 8, "workers": 1, "close_timeout_s": 0.2}
+    try:
+        with al.Loader(data, decode=DECODE, stall_timeout_s=10, **options) as healthy:
+            next(iter(healthy))
+            broken = al.Loader(data, decode=hangs_once, stall_timeout_s=0.5, **options)
+            if how == "collected":
+                batches = iter(broken)
+                assert hung.wait(5)
+                del batches, broken
+                assert sum(len(batch[0]) for batch in healthy) == N_IMAGES
+                return
+            with pytest.raises(errors.StalledError):
+                next(iter(broken))
+            assert sum(len(batch[0]) for batch in (broken if how == "used again" else healthy)) == N_IMAGES
+            broken.close()
+    finally:
+        release.set()

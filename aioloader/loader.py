@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import weakref
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aioloader.dataset.samples import Dataset
 from aioloader.decode.function import as_decoder
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
-    from aioloader.engine.options import OnError
+    from aioloader.engine.options import OnError, Order
     from aioloader.types import Batch, Decoder, Transform
 
 
@@ -48,7 +48,7 @@ class _Base:
         workers: int | Auto = "auto",
         use_multiprocessing: bool | Auto = "auto",
         max_queue_size: int | Auto = "auto",
-        order: Literal["strict", "window", "any"] = "strict",
+        order: Order = "strict",
         on_error: OnError = "raise",
         max_error_rate: float = 0.01,
         ledger: str | os.PathLike[str] | None = None,
@@ -174,10 +174,8 @@ class _Base:
         Known once the fields are: declared by the decoder, or after the first sample; 0 before. Batches the caller
         keeps beyond the ring are private copies and come on top.
         """
-        ring = self._job.workspace.ring
-        if ring is None:
-            return 0
-        return ring.bound_bytes + (self._job.options.body_bytes or PROCESS_BODY_BYTES)
+        slab_bytes = self._job.workspace.bound_bytes
+        return slab_bytes and slab_bytes + (self._job.options.body_bytes or PROCESS_BODY_BYTES)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._data!r}, batch_size={self.batch_size}, decode={self._job.decoder!r})"
@@ -216,7 +214,9 @@ class Loader(_Base):
     called after it. ``batch_size`` samples a batch on this rank. ``shuffle`` with ``seed``; ``seed=None`` draws one.
     ``drop_last="auto"`` leaves a short last batch out when shuffling (unless it would be the only one).
     ``concurrency`` requests in flight, ``workers`` parallel decoders, ``use_multiprocessing`` processes instead of
-    threads, ``max_queue_size`` finished batches: numbers, or "auto". ``on_error="raise"``, or ``"skip"``: a good sample
+    threads, ``max_queue_size`` finished batches: numbers, or "auto". ``order="strict"`` gives the same batches in
+    every run; ``"window"`` and ``"any"`` batch samples as they arrive, out of order by at most the look-ahead, or
+    16,384 samples: a slow one then delays nobody. ``on_error="raise"``, or ``"skip"``: a good sample
     of the same batch stands in, ``batch.valid`` is False there, the ``ledger`` file names it, and more than
     ``max_error_rate`` raises. ``skip_list`` is such a ledger (or keys) to leave out. ``max_memory`` bounds batches and
     fetched bodies ("2GB"). ``class_weight`` (class id or name to weight) and ``sample_weight`` (a column of the

@@ -20,6 +20,7 @@ from aioloader.batch.slab import Slab, allocate, field_views
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from aioloader.batch.arena import Arena
     from aioloader.batch.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -43,11 +44,12 @@ class SlabRing:
     """Slabs of one layout. ``ring_slabs`` bounds both what is being filled and what is lent.
 
     ``take`` and ``lend`` are called under the stream's lock or by its one consumer; slabs come back from
-    finalizers, in any thread, without a lock.
+    finalizers, in any thread, without a lock. With an ``arena`` its slabs are all there are.
     """
 
-    def __init__(self, layout: Layout, ring_slabs: int) -> None:
+    def __init__(self, layout: Layout, ring_slabs: int, arena: Arena | None = None) -> None:
         self.layout = layout
+        self.arena = arena
         self.ring_slabs = ring_slabs
         self.allocated = 0
         self.private_copies = 0
@@ -57,21 +59,32 @@ class SlabRing:
         self._tokens = count()
 
     @property
-    def lent(self) -> int:
-        """Slabs whose views the consumer still holds."""
-        return len(self._lent)
-
-    @property
     def bound_bytes(self) -> int:
         """The most that slabs take: a ring being filled, a ring being lent, and the one on its way between them."""
         return slabs_at_most(self.ring_slabs) * self.layout.nbytes
 
+    @property
+    def lent(self) -> int:
+        """Slabs whose views the consumer still holds."""
+        return len(self._lent)
+
     def take(self) -> Slab:
-        """A cleared slab to fill."""
+        """A cleared slab to fill. Without an arena there always is one."""
+        slab = self.take_if_any()
+        assert slab is not None
+        return slab
+
+    def take_if_any(self) -> Slab | None:
+        """The same; None where the arena has none left until one comes back."""
         try:
             slab = self._free.pop()
         except IndexError:
-            slab = Slab(self.layout)
+            if self.arena is None:
+                slab = Slab(self.layout)
+            elif self.allocated < self.arena.slabs:
+                slab = self.arena.slab(self.allocated)
+            else:
+                return None
             self.allocated += 1
         slab.clear()
         return slab
@@ -79,6 +92,10 @@ class SlabRing:
     def give_back(self, slab: Slab) -> None:
         """Take a slab that nobody reads or writes."""
         self._free.append(slab)
+
+    def is_lent(self, slab: Slab) -> bool:
+        """Whether a consumer's views keep it out of the ring, or it has come back already."""
+        return slab in self._lent.values() or slab in self._free
 
     def _returned(self, token: int) -> None:
         slab = self._lent.pop(token, None)

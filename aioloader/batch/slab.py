@@ -38,11 +38,15 @@ def field_views(buffer: NDArray[np.uint8], layout: Layout) -> list[NDArray[Any]]
 
 
 class Slab:
-    """A buffer laid out for one step. Slots are written by many threads, each its own."""
+    """A buffer laid out for one step. Slots are written by many threads or processes, each its own.
 
-    def __init__(self, layout: Layout) -> None:
+    ``number`` is its place in an `Arena`, -1 for memory of its own.
+    """
+
+    def __init__(self, layout: Layout, buffer: NDArray[np.uint8] | None = None, number: int = -1) -> None:
         self.layout = layout
-        self.buffer = allocate(layout.nbytes)
+        self.number = number
+        self.buffer = allocate(layout.nbytes) if buffer is None else buffer
         self.positions = self._header(self.buffer, layout.positions_offset, np.dtype(np.int64))
         self.valid = self._header(self.buffer, layout.valid_offset, np.dtype(np.bool_))
         self.fields = field_views(self.buffer, layout)

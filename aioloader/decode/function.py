@@ -29,7 +29,8 @@ class BoundDecoder:
 
     ``needs_rng``: whether a generator must be built for the call (about 10 µs), else pass None.
     ``writes_out``: whether ``out`` may be written to, else it is not passed on. ``is_async``: call
-    `decode_async`, on the loop.
+    `decode_async`, on the loop. ``runs_inline``: it takes no longer than handing the sample to a thread would, so it
+    is called on the loop.
     """
 
     target: Callable[..., Any]
@@ -37,6 +38,7 @@ class BoundDecoder:
     needs_rng: bool
     writes_out: bool
     is_async: bool
+    runs_inline: bool
     declared: Callable[[], Tree | None]
     name: str
 
@@ -74,8 +76,9 @@ def as_decoder(decode: object) -> BoundDecoder:
 
     A function gets as many arguments as it requires, and ``sample`` and ``rng`` where optional parameters
     bear those names; it may be ``async def``. Functions without a signature get ``data`` alone. A `Decoder`
-    may set the attributes ``needs_rng`` and ``writes_out`` to False. Raises `OptionError` for everything
-    else.
+    may set the attributes ``needs_rng`` and ``writes_out`` to False, and ``runs_inline`` to True: then it is called
+    on the event loop, which pays where it takes less than about 50 µs and holds all fetching up where it takes
+    more. Raises `OptionError` for everything else.
     """
     if isinstance(decode, BoundDecoder):
         return decode
@@ -90,6 +93,7 @@ def as_decoder(decode: object) -> BoundDecoder:
             needs_rng=bool(getattr(decode, "needs_rng", True)),
             writes_out=bool(getattr(decode, "writes_out", True)),
             is_async=inspect.iscoroutinefunction(decode.decode),
+            runs_inline=bool(getattr(decode, "runs_inline", False)),
             declared=decode.spec,
             name=_name_of(decode),
         )
@@ -103,6 +107,7 @@ def as_decoder(decode: object) -> BoundDecoder:
         needs_rng=count >= 3,
         writes_out=False,
         is_async=_is_async(decode),
+        runs_inline=False,
         declared=_undeclared,
         name=_name_of(decode),
     )

@@ -29,6 +29,7 @@ class NpyDecoder:
 
     needs_rng: ClassVar[bool] = False
     writes_out: ClassVar[bool] = True
+    runs_inline: ClassVar[bool] = True
 
     def __repr__(self) -> str:
         return "NpyDecoder()"

@@ -26,6 +26,7 @@ class RawDecoder:
 
     needs_rng: ClassVar[bool] = False
     writes_out: ClassVar[bool] = True
+    runs_inline: ClassVar[bool] = True
 
     def __init__(self, dtype: DTypeLike = "uint8", shape: tuple[int, ...] | None = None) -> None:
         try:

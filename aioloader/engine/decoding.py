@@ -1,27 +1,83 @@
-"""One fetched sample into its slot: decode, transform, check, write. Runs in a decode thread."""
+"""One fetched sample into its slot: decode, transform, check, write. Runs in a decode thread, or on the loop."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aioloader.errors import DecodeError, OptionError, SampleError, TransformError
 from aioloader.redact import shown_key
 from aioloader.tree import as_fields, check_fits, spec_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
     from aioloader.batch.slab import Slab
-    from aioloader.engine.job import Job
+    from aioloader.decode.function import BoundDecoder
     from aioloader.engine.step import Item
-    from aioloader.types import Tree
+    from aioloader.types import Transform, Tree
 
 
-def decode_item(job: Job, item: Item) -> None:
+class Fields(Protocol):
+    """What is known of a batch's fields."""
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the decoder's ``spec()`` set them, not the first sample."""
+        ...
+
+    @property
+    def first_key(self) -> str | None:
+        """The sample that set them, as it may be shown."""
+        ...
+
+    @property
+    def decoder_fills_all(self) -> bool:
+        """Whether the decoder returns the batch's whole tuple; else the label is the dataset's."""
+        ...
+
+
+class Recipe(Protocol):
+    """How a body becomes a slot's content: the same in the training process and in a worker process."""
+
+    @property
+    def decoder(self) -> BoundDecoder:
+        """The user's decoder."""
+        ...
+
+    @property
+    def transform(self) -> Transform | None:
+        """What is called after it."""
+        ...
+
+    @property
+    def workspace(self) -> Fields:
+        """The fields of a batch, once known."""
+        ...
+
+    def rng(self, epoch: int, sample_id: int, /) -> np.random.Generator | None:
+        """The sample's generator; None where nobody draws from it."""
+        ...
+
+
+def decode_item(recipe: Recipe, item: Item, settle: Callable[[Item, Tree], None]) -> None:
     """Fill the item's slot and mark it.
 
-    Raises `SampleError` naming the sample, its cause chained; `OptionError` where a batch does not fit the memory.
+    The first sample has no slab yet: ``settle(item, spec)`` hears its spec and may give it one; without one the item
+    is left decoded, to be written when it comes again. Raises `SampleError` naming the sample, its cause chained;
+    `OptionError` where a batch does not fit the memory.
     """
     try:
-        _decode(job, item)
+        written = not item.is_decoded and _produce(recipe, item)
+        if item.slab is None:
+            settle(item, spec_of(item.decoded, key=shown_key(item.sample.key)))
+            if item.slab is None:
+                return
+        if not written:
+            _write(recipe.workspace, item.slab, item)
+        item.slab.mark(item.slot, item.position)
+        item.decoded = None
     except SampleError as exc:
         raise exc.with_sample(item.sample.index, shown_key(item.sample.key)) from exc.__cause__
     except OptionError:
@@ -37,43 +93,41 @@ def wrap_foreign(exc: BaseException, item: Item, kind: type[SampleError], what: 
     return kind(reason, shown_key(item.sample.key), hint, item.sample.byte_range, 1, "", item.sample.index)
 
 
-def _decode(job: Job, item: Item) -> None:
-    decoder, sample, slab = job.decoder, item.sample, item.step.slab
-    rng = job.rng(item.step.epoch, sample.index)
+def _produce(recipe: Recipe, item: Item) -> bool:
+    """Decode and transform; returns whether the slot was written already, else ``item.decoded`` has it."""
+    decoder, sample, slab = recipe.decoder, item.sample, item.slab
+    rng = recipe.rng(item.epoch, sample.index)
     out = None
+    if slab is not None and recipe.workspace.is_declared and decoder.writes_out and not decoder.is_async:
+        # Only where spec() promised the shape: another shape must be found out, not written.
+        slot = slab.slot(item.slot)
+        out = slot if recipe.workspace.decoder_fills_all else slot[0]
     if decoder.is_async:
-        decoded = item.decoded
+        decoded = item.decoded  # it ran on the loop
     else:
-        if slab is not None and job.workspace.is_declared and decoder.writes_out:
-            # Only where spec() promised the shape: another shape must be found out, not written.
-            slot = slab.slot(item.slot)
-            out = slot if job.workspace.decoder_fills_all else slot[0]
         try:
             decoded = decoder.decode(item.body, sample, rng, out)
-        except OptionError as exc:  # the user's, of this sample; ours below ends the stream
+        except OptionError as exc:  # the user's, of this sample; that of `settle` ends the stream
             raise wrap_foreign(exc, item, DecodeError, "the decoder raised") from exc
-    written = out is not None and decoded is out
+        if out is not None and decoded is out and recipe.transform is None:
+            return True
     if isinstance(decoded, tuple):
         decoded = as_fields(decoded, key=shown_key(sample.key))
-    if job.transform is not None:
-        assert rng is not None  # built above whenever there is a transform
+    if recipe.transform is not None:
+        assert rng is not None  # built whenever there is a transform
         try:
-            decoded = job.transform(decoded, rng)
+            decoded = recipe.transform(decoded, rng)
         except BaseException as exc:
             raise wrap_foreign(exc, item, TransformError, "the transform raised") from exc
         if isinstance(decoded, tuple):
             decoded = as_fields(decoded, key=shown_key(sample.key))
-    if slab is None:
-        job.workspace.settle(spec_of(decoded, key=shown_key(sample.key)), job.samples.label_spec, shown_key(sample.key))
-        slab = job.workspace.slab_for(item.step)
-    if not written:
-        _write(job, slab, item, decoded)
-    slab.mark(item.slot, int(item.step.positions[item.slot]))
+    item.decoded, item.is_decoded = decoded, True
+    return False
 
 
-def _write(job: Job, slab: Slab, item: Item, decoded: Tree) -> None:
+def _write(fields: Fields, slab: Slab, item: Item) -> None:
     structure = slab.layout.structure
-    expected = structure if job.workspace.decoder_fills_all else structure[0]
-    leaves = check_fits(expected, decoded, key=shown_key(item.sample.key), first_key=job.workspace.first_key)
+    expected = structure if fields.decoder_fills_all else structure[0]
+    leaves = check_fits(expected, item.decoded, key=shown_key(item.sample.key), first_key=fields.first_key)
     for field, leaf in zip(slab.fields, leaves, strict=False):  # the label's field may follow
         field[item.slot] = leaf

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aioloader.engine.ledger import LedgerEntry
-from aioloader.errors import InvariantError, OptionError, SkipBudgetExceededError
+from aioloader.errors import InvariantError, LoaderClosedError, OptionError, SkipBudgetExceededError
 from aioloader.order.keys import PURPOSE_STAND_IN, derive_key
 from aioloader.redact import shown_key
 from aioloader.tree import TOP_NAMES, flatten, unflatten
@@ -54,7 +54,8 @@ def deliver(job: Job, step: Step) -> Batch:
 def lend(job: Job, slab: Slab) -> list[NDArray[Any]]:
     """The slab's fields as the consumer's views; the ring's figures are counted."""
     ring = job.workspace.ring
-    assert ring is not None  # there is a slab, so there is a ring
+    if ring is None:
+        raise LoaderClosedError("the loader was closed while a batch was being delivered")
     views = ring.lend(slab)
     job.counters.private_copies = ring.private_copies
     job.counters.slab_bytes = ring.allocated * ring.layout.nbytes

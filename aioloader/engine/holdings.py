@@ -74,7 +74,7 @@ class Holdings:
                 if stream is not None:
                     await stream.end()
                     # Nobody may wait for a collected loader's decoder, but the others must not starve for it.
-                    lease.loop.call_later(self._close_timeout_s, stream.abandon_stuck)
+                    lease.loop.call_later(self._close_timeout_s, stream.abandon_stuck, monotonic())
         finally:
             process.release(shared)
             try:

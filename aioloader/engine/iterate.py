@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
+from time import monotonic
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from aioloader.engine.deliver import check_rate, deliver, skipped_slots
@@ -86,6 +87,7 @@ class _Epoch:
         try:
             batch = deliver(job, step)
         except BaseException:
+            job.workspace.take_back(step)
             self.close()
             raise
         job.counters.received(asked_at, step.n_real, skipped_slots(step))
@@ -118,7 +120,7 @@ class _Epoch:
     def _give_up(self) -> NoReturn:
         description = self._stream.describe_in_flight()
         self.close()
-        self._stream.abandon_stuck()
+        self._stream.abandon_stuck(monotonic())
         raise StalledError(
             f"no sample was fetched or decoded for stall_timeout_s={self._session.job.options.stall_timeout_s:g}: "
             f"{description}. Check the store and the decoder, or raise stall_timeout_s."

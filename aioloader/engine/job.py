@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aioloader.batch.arena import Arena
 from aioloader.batch.layout import Layout
 from aioloader.batch.ring import SlabRing, slabs_at_most
 from aioloader.errors import OptionError
@@ -66,14 +67,18 @@ class Workspace:
         *,
         queue_is_fixed: bool = False,
         memory_is_fixed: bool = False,
+        in_shared_memory: bool = False,
     ) -> None:
         self._batch_size = batch_size
         self._max_queue_size = max_queue_size
         self._slab_bytes = slab_bytes
         self._queue_is_fixed = queue_is_fixed
         self._memory_is_fixed = memory_is_fixed
+        self._in_shared_memory = in_shared_memory
         self._lock = threading.RLock()
+        self.layout: Layout | None = None
         self.ring: SlabRing | None = None
+        """Made when the fields are known, gone while the loader is closed."""
         self.first_key: str | None = None
         """The sample that set the fields; None where the decoder's ``spec()`` declared them."""
         self.decoder_fills_all = False
@@ -82,7 +87,7 @@ class Workspace:
     @property
     def is_declared(self) -> bool:
         """Whether the decoder's ``spec()`` set the fields (then there is no transform)."""
-        return self.ring is not None and self.first_key is None
+        return self.layout is not None and self.first_key is None
 
     @property
     def open_steps(self) -> int:
@@ -91,11 +96,24 @@ class Workspace:
 
     def slab_for(self, step: Step) -> Slab:
         """The step's slab, taken from the ring by whoever needs it first."""
+        slab = self.slab_if_any(step)
+        assert slab is not None  # memory of this process is never used up
+        return slab
+
+    def slab_if_any(self, step: Step) -> Slab | None:
+        """The same; None where shared memory has no free slab at this moment."""
         with self._lock:
             assert self.ring is not None  # callers have settled the fields, or looked
             if step.slab is None:
-                step.slab = self.ring.take()
+                step.slab = self.ring.take_if_any()
             return step.slab
+
+    def take_back(self, step: Step) -> None:
+        """A whole step that is not delivered: its slab may be filled again."""
+        with self._lock:
+            slab, step.slab = step.slab, None
+            if self.ring is not None and slab is not None and not self.ring.is_lent(slab):
+                self.ring.give_back(slab)
 
     def _ring_slabs(self, slab_bytes: int) -> int:
         """How many slabs: the queue's and two more; fewer where memory says so and the user did not."""
@@ -120,12 +138,36 @@ class Workspace:
         Raises `OptionError` where not even two slabs fit ``slab_bytes``.
         """
         with self._lock:
-            if self.ring is None:
+            if self.layout is None:
                 self.decoder_fills_all = isinstance(decoded, tuple)
                 structure = decoded if self.decoder_fills_all else (decoded,) if label is None else (decoded, label)
                 layout = Layout.plan(structure, self._batch_size)
-                self.ring = SlabRing(layout, self._ring_slabs(layout.nbytes))
+                self._make_ring(layout)
+                self.layout = layout
                 self.first_key = first_key
+
+    def _make_ring(self, layout: Layout) -> None:
+        slabs = self._ring_slabs(layout.nbytes)
+        arena = Arena(layout, slabs_at_most(slabs)) if self._in_shared_memory else None
+        self.ring = SlabRing(layout, slabs, arena)
+
+    def open(self) -> None:
+        """Make the ring again for the fields that are known, after `release`."""
+        with self._lock:
+            if self.layout is not None and self.ring is None:
+                self._make_ring(self.layout)
+
+    def release(self) -> None:
+        """Let the slabs go; those lent live on with their views."""
+        with self._lock:
+            if self.ring is not None and self.ring.arena is not None:
+                self.ring.arena.close()
+            self.ring = None
+
+    @property
+    def bound_bytes(self) -> int:
+        """The most that slabs take; 0 before the fields are known."""
+        return 0 if self.layout is None else slabs_at_most(self._ring_slabs(self.layout.nbytes)) * self.layout.nbytes
 
 
 @dataclass(frozen=True, kw_only=True)

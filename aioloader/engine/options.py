@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 OnError = Literal["raise", "skip"]
+Order = Literal["strict", "window", "any"]
+ORDERS = ("strict", "window", "any")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +30,5 @@ class EngineOptions:
     max_error_rate: float
     stall_timeout_s: float
     close_timeout_s: float
+    order: Order = "strict"
+    use_multiprocessing: bool = False

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.engine.holdings import Holdings
-from aioloader.engine.stream import Stream
+from aioloader.engine.stream import Stream, ThreadStream
 from aioloader.errors import LoaderClosedError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Session:
                     return stream
                 stream.owner = None  # its iterator sees that it was replaced
                 stream.close()
-            stream = self._stream = Stream(self.job, shared, lease, epoch, epoch + epochs_ahead)
+            stream = self._stream = ThreadStream(self.job, shared, lease, epoch, epoch + epochs_ahead)
             self.holdings.stream = weakref.ref(stream)
             self.holdings.start(stream)
             return stream
@@ -55,10 +55,11 @@ class Session:
     def _begin(self) -> tuple[LoopLease, Shared]:
         if self.closed:
             raise LoaderClosedError("this loader is closed; create a new one")
-        if self.job.workspace.ring is None and self.job.transform is None:
+        if self.job.workspace.layout is None and self.job.transform is None:
             declared = self.job.decoder.spec()
             if declared is not None:
                 self.job.workspace.settle(declared, self.job.samples.label_spec, None)
+        self.job.workspace.open()
         lease, shared = self.holdings.take()
         lease.check()
         return lease, shared
@@ -80,7 +81,8 @@ class Session:
         if not self.holdings.wait_until_left(timeout_s):
             log.warning("the loader's requests did not end within close_timeout_s=%g and were abandoned", timeout_s)
         if self._stream is not None:
-            shared.threads.settle(self._stream, deadline)
+            self._stream.abandon_stuck(deadline)
+        self.job.workspace.release()
         if shared.ended:
             shared.threads.join(deadline)
         lease.release(max(deadline - monotonic(), 0.1))

@@ -1,7 +1,7 @@
 """A stream as a state machine without I/O: which sample next, into which slot, which batch is whole.
 
-Tickets number the slots of a stream from 0 across its epochs; steps likewise. Fetchers take tickets in order, decoders
-take fetched items oldest first and only into steps the queue has room for, the one consumer takes steps in order.
+Tickets number the samples of a stream from 0 across its epochs; steps likewise. Fetchers take tickets in order,
+decoders take arrived samples and only into steps the queue has room for, the one consumer takes steps in order.
 Every method is called under no lock and takes the stream's own; none calls back.
 """
 
@@ -13,20 +13,32 @@ from heapq import heappop, heappush
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from aioloader.engine.placing import Placing, Plan, StrictPlacing, WindowPlacing
 from aioloader.engine.step import Item, Step
 from aioloader.errors import LoaderClosedError
+from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
+    from aioloader.batch.ring import SlabRing
+    from aioloader.batch.slab import Slab
     from aioloader.engine.job import Job
     from aioloader.errors import SampleError
+    from aioloader.types import SampleRef, Tree
 
 Waiter = Callable[[], None]
 
+ANY_WINDOW = 16_384
+"""Samples that ``order="any"`` may be out of order: the state of what is settled stays below 4 kB."""
+
 
 class StreamState:
-    """``first_epoch`` is where tickets start, ``last_epoch`` how far fetching may run."""
+    """``first_epoch`` is where tickets start, ``last_epoch`` how far fetching may run.
 
-    def __init__(self, job: Job, first_epoch: int, last_epoch: int) -> None:
+    With ``workers_elsewhere`` slabs are written by other processes: after `close` those of open steps stay out of the
+    ring until `recover_slabs`.
+    """
+
+    def __init__(self, job: Job, first_epoch: int, last_epoch: int, *, workers_elsewhere: bool = False) -> None:
         self.job = job
         self.first_epoch = first_epoch
         self.last_epoch = last_epoch
@@ -36,110 +48,209 @@ class StreamState:
         # Reentrant: a collection inside may run a generator's `finally` that closes this very stream.
         self._lock = threading.RLock()
         self._steps: dict[int, Step] = {}
+        self._plan = Plan(job.order, job.plan, first_epoch)
+        self._placing: Placing
+        if job.options.order == "strict":
+            self._placing = StrictPlacing(self._plan, self._steps)
+        else:
+            window = job.options.look_ahead if job.options.order == "window" else ANY_WINDOW
+            self._placing = WindowPlacing(self._plan, job.plan, self._steps, window)
+        self._cursor = 0  # the next ticket nobody has taken
+        self._returned: list[int] = []  # tickets whose worker died
         self._next_index = 0
-        self._waiting_items: list[tuple[int, Item]] = []
+        self._items: dict[int, Item] = {}
         self._decoding = 0
         self._finished = 0  # whole steps that the consumer has not taken
         self._waiters: list[Waiter] = []
-        self._probe_ticket = 0
+        self.probe_ticket = 0
+        """The sample that sets the shapes: the first that does not fail, whatever arrives first."""
         self._failed_tickets: set[int] = set()  # kept only until the fields are known
         self._ticket_stop: int | None = None  # set by the first failure under on_error="raise"
+        self._workers_elsewhere = workers_elsewhere
+        self._out_of_ring: list[Slab] = []
+        self._ring_at_close: SlabRing | None = None
 
     # -- tickets -----------------------------------------------------------------------------------------
-
-    def _first_ticket(self, index: int) -> int:
-        epochs, number = divmod(index, self.job.plan.steps)
-        return epochs * self.job.plan.slots_per_epoch + number * self.job.plan.batch_size
 
     @property
     def ticket_limit(self) -> int:
         """Tickets below it may be fetched now."""
-        limit = self._first_ticket(self._next_index) + self.job.options.look_ahead
+        limit = self._plan.first_ticket(self._next_index) + self.job.options.look_ahead
         limit = min(limit, (self.last_epoch + 1 - self.first_epoch) * self.job.plan.slots_per_epoch)
+        bound = self._placing.fetch_limit(self._next_index)
+        if bound is not None:
+            limit = min(limit, bound)
         return limit if self._ticket_stop is None else min(limit, self._ticket_stop)
 
-    def locate(self, ticket: int) -> tuple[Step, int]:
-        """The step and slot of a ticket; the step is planned when its first ticket is asked for."""
-        plan = self.job.plan
-        epochs, within = divmod(ticket, plan.slots_per_epoch)
-        number, slot = divmod(within, plan.batch_size)
-        index = epochs * plan.steps + number
-        step = self._steps.get(index)
-        if step is None:
-            epoch = self.first_epoch + epochs
-            part = plan.slice(number)
-            step = Step(
-                index=index,
-                epoch=epoch,
-                number=number,
-                positions=part.positions,
-                n_real=part.n_real,
-                sample_ids=self.job.order.ids(epoch, part.positions),
-                remaining=len(part.positions),
-            )
-            with self._lock:
-                self._steps[index] = step
-        return step, slot
+    def next_ticket(self) -> int | None:
+        """The next ticket to fetch, now the caller's; None while none may be."""
+        with self._lock:
+            if self._returned and not self.closed:
+                return heappop(self._returned)
+            if self.closed or self._cursor >= self.ticket_limit:
+                return None
+            self._cursor += 1
+            return self._cursor - 1
 
-    # -- fetched, decoded, failed ------------------------------------------------------------------------
+    def next_run(self, most: int) -> list[int]:
+        """Up to ``most`` consecutive tickets of one planned step (or returned ones): a worker's unit of work."""
+        with self._lock:
+            run: list[int] = []
+            index = None
+            while len(run) < most:
+                upcoming = self._returned[0] if self._returned else self._cursor
+                planned = self._plan.locate(upcoming)[0]
+                if index not in (None, planned):
+                    break
+                index = planned
+                ticket = self.next_ticket()
+                if ticket is None:
+                    break
+                run.append(ticket)
+            return run
+
+    def give_back(self, ticket: int) -> None:
+        """Its worker died before it was done: another one gets it."""
+        with self._lock:
+            if not self.closed:
+                heappush(self._returned, ticket)
+
+    def sample_of(self, ticket: int) -> tuple[int, int, int]:
+        """The epoch, position and sample id of a ticket."""
+        index, place = self._plan.locate(ticket)
+        with self._lock:
+            planned = self._plan.step(index)
+        return planned.epoch, int(planned.positions[place]), int(planned.sample_ids[place])
+
+    def item(self, ticket: int, sample: SampleRef, body: bytes) -> Item:
+        """The fetched ``body`` of a ticket's sample."""
+        epoch, position, _ = self.sample_of(ticket)
+        return Item(ticket, epoch, position, sample, body, len(body))
+
+    def sample(self, ticket: int) -> SampleRef:
+        """The sample of a ticket."""
+        return self.job.samples[self.sample_of(ticket)[2]]
+
+    # -- arrived, decoded, failed ------------------------------------------------------------------------
 
     def offer(self, item: Item) -> None:
-        """A sample was fetched and waits for a decoder."""
+        """A sample was fetched and waits for a decoder of this process."""
         with self._lock:
             self.last_progress = monotonic()
             if not self.closed:
-                heappush(self._waiting_items, (item.ticket, item))
+                self._items[item.ticket] = item
+                self._placing.arrived(item.ticket)
+
+    def arrived(self, ticket: int) -> None:
+        """A sample was fetched by another process and waits for a slot there."""
+        with self._lock:
+            self.last_progress = monotonic()
+            if not self.closed:
+                self._placing.arrived(ticket)
+
+    @property
+    def _open_until(self) -> int:
+        return self._next_index + self.job.workspace.open_steps
+
+    def _next_arrived(self) -> int | None:
+        if self.closed:
+            return None
+        if self.job.workspace.ring is not None:
+            return self._placing.next_arrived(self._open_until)
+        # Before the shapes are known only the first sample, whatever arrives first: they must not depend on timing.
+        if self._plan.locate(self.probe_ticket)[0] >= self._open_until:
+            return None
+        return self.probe_ticket if self._placing.take_arrived(self.probe_ticket) else None
 
     def take(self) -> Item | None:
-        """The oldest item that a decoder may work on now, or None."""
+        """The item that a decoder of this process may work on now, with its slot; None if there is none."""
         with self._lock:
-            if self.closed or not self._waiting_items or self._decoding >= self.job.options.workers:
+            if self._decoding >= self.job.options.workers:
                 return None
-            ticket, item = self._waiting_items[0]
-            if item.step.index >= self._next_index + self.job.workspace.open_steps:
+            ticket = self._next_arrived()
+            if ticket is None:
                 return None
-            ring = self.job.workspace.ring
-            # Before the shapes are known only the first sample, whatever arrives first: they must not depend on timing.
-            if ring is None and ticket != self._probe_ticket:
-                return None
-            heappop(self._waiting_items)
-            if ring is not None:
-                self.job.workspace.slab_for(item.step)
-                if item.step.index not in self._steps:
+            item = self._items.pop(ticket)
+            step, item.slot = self._placing.place(ticket)
+            if self.job.workspace.ring is not None:
+                item.slab = self.job.workspace.slab_for(step)
+                if step.index not in self._steps:
                     return None  # closed by a collection that the slab's making set off
             self._decoding += 1
-            item.step.decoding += 1
+            step.decoding += 1
             return item
 
+    def place_next(self) -> tuple[int, Step, int] | None:
+        """For workers elsewhere: an arrived ticket with the step and slot that became its own; None if none may."""
+        with self._lock:
+            ticket = self._next_arrived()
+            return None if ticket is None else (ticket, *self._placing.place(ticket))
+
+    def place(self, ticket: int) -> tuple[Step, int]:
+        """The step and slot of a ticket whose order fixes it, or that has one."""
+        with self._lock:
+            return self._placing.place(ticket)
+
+    def settle(self, item: Item, spec: Tree) -> None:
+        """The first sample set the fields: make the ring, and give the item its slab."""
+        self.job.workspace.settle(spec, self.job.samples.label_spec, shown_key(item.sample.key))
+        with self._lock:
+            step, _ = self._placing.place(item.ticket)
+            item.slab = self.job.workspace.slab_for(step)
+
+    def open_slab(self, index: int) -> Slab | None:
+        """The slab of step ``index`` once it may be written and a sample was planned for it; None until then."""
+        with self._lock:
+            step = self._steps.get(index)
+            if self.closed or step is None or self.job.workspace.ring is None or index >= self._open_until:
+                return None
+            return self.job.workspace.slab_if_any(step)
+
+    @property
+    def open_indices(self) -> range:
+        """The steps that may be open now."""
+        return range(self._next_index, self._open_until)
+
     def decoded(self, item: Item, duration_s: float, error: SampleError | None) -> Waiter | None:
-        """A decoder is done with ``item``; returns whom to wake."""
-        step = item.step
+        """A decoder of this process is done with ``item``; returns whom to wake."""
         with self._lock:
             self._decoding -= 1
+            if self.closed:
+                return None
+            step, slot = self._placing.place(item.ticket)
             step.decoding -= 1
             step.decode_s.append(duration_s)
-            return self._settle(item.ticket, step, item.slot, error)
+            return self._settle(item.ticket, step, slot, error)
 
-    def failed(self, ticket: int, step: Step, slot: int, error: SampleError) -> Waiter | None:
-        """A fetch failed for good; returns whom to wake."""
+    def done(self, ticket: int, duration_s: float) -> Waiter | None:
+        """A worker elsewhere has filled the ticket's slot; returns whom to wake."""
         with self._lock:
-            return self._settle(ticket, step, slot, error)
+            if self.closed:
+                return None
+            step, slot = self._placing.place(ticket)
+            step.decode_s.append(duration_s)
+            return self._settle(ticket, step, slot, None)
+
+    def failed(self, ticket: int, error: SampleError) -> Waiter | None:
+        """A sample failed for good; returns whom to wake."""
+        with self._lock:
+            return None if self.closed else self._settle(ticket, *self._placing.place(ticket), error)
 
     def _settle(self, ticket: int, step: Step, slot: int, error: SampleError | None) -> Waiter | None:
         self.last_progress = monotonic()
-        if self.closed:
-            return None
+        self._placing.settled(ticket)
         if error is not None:
             step.failures.append((slot, error))
             counters = self.job.counters
             (counters.fetch if error.stage == "fetch" else counters.decode).failed += 1
             if self.job.is_fatal(error) and self._ticket_stop is None:
-                self._ticket_stop = self._first_ticket(step.index + 1)
+                # What was begun is finished: in another order than strict it may be the rest of this very step.
+                self._ticket_stop = max(self._cursor, self._plan.first_ticket(step.index + 1))
             if self.job.workspace.ring is None:
                 self._failed_tickets.add(ticket)
-                while self._probe_ticket in self._failed_tickets:
-                    self._failed_tickets.discard(self._probe_ticket)
-                    self._probe_ticket += 1
+                while self.probe_ticket in self._failed_tickets:
+                    self._failed_tickets.discard(self.probe_ticket)
+                    self.probe_ticket += 1
         step.remaining -= 1
         if step.remaining:
             return None
@@ -176,6 +287,7 @@ class StreamState:
                     self._waiters.append(waiter)
                 return None
             self._steps.pop(self._next_index, None)
+            self._placing.take_step(self._next_index)
             self._next_index += 1
             self._finished -= 1
             self.job.counters.queue.update(self._finished)
@@ -201,14 +313,25 @@ class StreamState:
                 return None
             self.closed = True
             self.broken = self.broken or broken
-            self._waiting_items.clear()
-            ring = self.job.workspace.ring
+            self._items.clear()
+            ring = self._ring_at_close = self.job.workspace.ring
             for step in self._steps.values():
-                # A slab with a decode still running is retired: that decode may write whenever it ends.
-                if ring is not None and step.slab is not None and step.decoding == 0:
+                if ring is None or step.slab is None:
+                    continue
+                if self._workers_elsewhere:
+                    self._out_of_ring.append(step.slab)
+                elif step.decoding == 0:  # else it is retired: that decode may write whenever it ends
                     ring.give_back(step.slab)
             self._steps.clear()
             if self._finished:
                 self._finished = 0
                 self.job.counters.queue.update(0)
             return self._take_waiters()
+
+    def recover_slabs(self) -> None:
+        """After `close`, when no other process writes any more: its slabs go back."""
+        with self._lock:
+            slabs, self._out_of_ring = self._out_of_ring, []
+        for slab in slabs:
+            if self._ring_at_close is not None:
+                self._ring_at_close.give_back(slab)

@@ -1,4 +1,4 @@
-"""One step of a stream while its slots are being filled."""
+"""One step of a stream while its slots are being filled, and one sample on its way to a slot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """``index`` counts within the stream, ``number`` within its epoch. Guarded by the stream's lock."""
+    """``index`` counts within the stream, ``number`` within its epoch. Guarded by the stream's lock.
+
+    ``positions`` and ``sample_ids`` are known from the start in strict order, else slot by slot as samples arrive.
+    """
 
     index: int
     epoch: int
@@ -40,14 +43,19 @@ class Step:
 class Item:
     """A fetched sample on its way to a slot.
 
-    Where the decoder is a coroutine, ``decoded`` is what it returned and ``decode_s`` how long that took.
+    ``slot`` and ``slab`` are set when a decoder may work on it; the slab stays None for the first sample of all,
+    which sets the shapes. ``decoded`` holds what the decoder returned where it ran before the slot was known.
     """
 
     ticket: int
-    step: Step
-    slot: int
+    epoch: int
+    position: int
     sample: SampleRef
     body: bytes
     reserved_bytes: int
+    fetch_s: float = 0.0
     decoded: Any = None
+    is_decoded: bool = False
     decode_s: float = 0.0
+    slot: int = -1
+    slab: Slab | None = None

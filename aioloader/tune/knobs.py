@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from aioloader.engine.options import EngineOptions, OnError
+from aioloader.engine.options import ORDERS, EngineOptions, OnError, Order
 from aioloader.errors import OptionError
 from aioloader.tune.machine import available_bytes, usable_cores
 from aioloader.units import parse_bytes
@@ -32,7 +32,7 @@ class Knobs:
     workers: int | Auto
     use_multiprocessing: bool | Auto
     max_queue_size: int | Auto
-    order: str
+    order: Order
     on_error: OnError
     max_error_rate: float
     max_memory: int | str | Auto
@@ -50,10 +50,8 @@ class Knobs:
             raise OptionError(
                 "use_multiprocessing", "True", 'False or "auto" (threads): worker processes are not built yet'
             )
-        if self.order != "strict":
-            others = ("window", "any")
-            expected = '"strict": the other orders are not built yet' if self.order in others else '"strict"'
-            raise OptionError("order", repr(self.order), expected)
+        if self.order not in ORDERS:
+            raise OptionError("order", repr(self.order), '"strict", "window" or "any"')
         if self.on_error not in ("raise", "skip"):
             raise OptionError("on_error", repr(self.on_error), '"raise" or "skip"')
         if not _is_number(self.max_error_rate) or not 0 <= self.max_error_rate <= 1:
@@ -100,6 +98,7 @@ def resolve(knobs: Knobs, *, remote: bool) -> EngineOptions:
         max_error_rate=knobs.max_error_rate,
         stall_timeout_s=knobs.stall_timeout_s,
         close_timeout_s=knobs.close_timeout_s,
+        order=knobs.order,
     )
 
 

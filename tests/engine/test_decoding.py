@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,33 +11,39 @@ import pytest
 from aioloader.engine.decoding import decode_item
 from aioloader.engine.job import Job
 from aioloader.engine.state import StreamState
-from aioloader.engine.step import Item
 from aioloader.errors import DecodeError, ShapeMismatchError, TransformError
 from aioloader.types import FieldSpec, SampleRef
+
+if TYPE_CHECKING:
+    from aioloader.engine.step import Item
 
 MakeJob = Callable[..., Job]
 
 
 def item_of(job: Job, state: StreamState, ticket: int, **changed: Any) -> Item:
-    step, slot = state.locate(ticket)
-    sample = job.samples[int(step.sample_ids[slot])]
-    return Item(ticket, step, slot, changed.pop("sample", sample), str(sample.index).encode(), 0, **changed)
+    sample = state.sample(ticket)
+    item = state.item(ticket, changed.pop("sample", sample), str(sample.index).encode())
+    step, item.slot = state.place(ticket)
+    if job.workspace.ring is not None:
+        item.slab = job.workspace.slab_for(step)
+    for name, value in changed.items():
+        setattr(item, name, value)
+    return item
 
 
 def decode_all(job: Job, count: int) -> list[Item]:
     """The first ``count`` samples decoded one after another."""
     state = StreamState(job, 0, 0)
-    items = [item_of(job, state, ticket) for ticket in range(count)]
-    for item in items:
-        if job.workspace.ring is not None:
-            job.workspace.slab_for(item.step)
-        decode_item(job, item)
+    items = []
+    for ticket in range(count):
+        items.append(item_of(job, state, ticket))
+        decode_item(job, items[-1], state.settle)
     return items
 
 
 def fields_of(item: Item) -> list[Any]:
-    assert item.step.slab is not None
-    return item.step.slab.fields
+    assert item.slab is not None
+    return item.slab.fields
 
 
 def test_the_first_sample_sets_the_fields_and_is_decoded_once(make_job: MakeJob) -> None:
@@ -52,8 +58,8 @@ def test_the_first_sample_sets_the_fields_and_is_decoded_once(make_job: MakeJob)
     a, b, _ = fields_of(items[0])
     assert a[:3].tolist() == [[0, 0], [1, 1], [2, 2]]
     assert b[:3].tolist() == [1.5] * 3
-    assert items[0].step.slab is not None
-    assert items[0].step.slab.positions.tolist() == [0, 1, 2, -1]
+    assert items[0].slab is not None
+    assert items[0].slab.positions.tolist() == [0, 1, 2, -1]
 
 
 class Declared:
@@ -90,8 +96,8 @@ def test_a_declared_decoder_writes_into_the_slot_itself(make_job: MakeJob) -> No
     x, _ = fields_of(items[0])
     assert all(np.shares_memory(out, x) for out in decoder.outs)
     assert x[:3].tolist() == [[0, 0], [1, 1], [2, 2]]
-    assert items[0].step.slab is not None
-    assert items[0].step.slab.valid.tolist() == [True] * 3 + [False]
+    assert items[0].slab is not None
+    assert items[0].slab.valid.tolist() == [True] * 3 + [False]
 
 
 def test_a_declared_tuple_is_written_into_the_slot_as_a_whole(make_job: MakeJob) -> None:
@@ -120,7 +126,7 @@ def test_the_random_numbers_depend_on_epoch_and_sample_alone(make_job: MakeJob) 
         found = {}
         for ticket in range(8):
             item = item_of(job, state, ticket)
-            decode_item(job, item)
+            decode_item(job, item, state.settle)
             found[item.sample.index] = fields_of(item)[0][item.slot].tolist()
         return found
 
@@ -193,9 +199,10 @@ def test_secrets_in_an_absolute_key_appear_in_no_error(make_job: MakeJob) -> Non
         raise ValueError(f"cannot read {sample.key}")
 
     job = make_job(8, 4, decode=decode)
-    item = item_of(job, StreamState(job, 0, 0), 0, sample=SampleRef(index=0, key=key))
+    state = StreamState(job, 0, 0)
+    item = item_of(job, state, 0, sample=SampleRef(index=0, key=key))
     with pytest.raises(DecodeError) as caught:
-        decode_item(job, item)
+        decode_item(job, item, state.settle)
     assert "abc123secret" not in str(caught.value)
     assert "abc123secret" not in repr(caught.value)
     assert "bucket.example/a.jpg" in str(caught.value)
@@ -206,9 +213,10 @@ def test_an_async_decoder_that_returned_nothing_is_told_so(make_job: MakeJob) ->
         return None
 
     job = make_job(8, 4, decode=decode)
-    item = item_of(job, StreamState(job, 0, 0), 0, decoded=None)
+    state = StreamState(job, 0, 0)
+    item = item_of(job, state, 0, decoded=None)
     with pytest.raises(DecodeError, match="returned None"):
-        decode_item(job, item)
+        decode_item(job, item, state.settle)
 
 
 @pytest.mark.parametrize("where", ["decode", "transform"])

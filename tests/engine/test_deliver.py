@@ -15,7 +15,7 @@ from aioloader.engine.decoding import decode_item
 from aioloader.engine.deliver import PROBATION_SAMPLES, deliver, stand_ins
 from aioloader.engine.job import Job
 from aioloader.engine.state import StreamState
-from aioloader.engine.step import Item, Step
+from aioloader.engine.step import Step
 from aioloader.errors import (
     AccessDeniedError,
     DecodeError,
@@ -38,15 +38,15 @@ def run_epoch(job: Job, bad: dict[int, SampleError] | None = None, epoch: int = 
     """Every step of an epoch, decoded, one at a time; ``bad`` maps sample ids to how they fail."""
     state = StreamState(job, epoch, epoch)
     for ticket in range(job.plan.slots_per_epoch):
-        step, slot = state.locate(ticket)
-        index = int(step.sample_ids[slot])
-        error = (bad or {}).get(index)
+        assert state.next_ticket() == ticket
+        sample = state.sample(ticket)
+        error = (bad or {}).get(sample.index)
         if error is not None:
-            state.failed(ticket, step, slot, error)
+            state.failed(ticket, error)
         else:
-            state.offer(Item(ticket, step, slot, job.samples[index], str(index).encode(), 0))
+            state.offer(state.item(ticket, sample, str(sample.index).encode()))
         while (item := state.take()) is not None:
-            decode_item(job, item)
+            decode_item(job, item, state.settle)
             state.decoded(item, 0.002, None)
         while (whole := state.pop()) is not None:
             yield whole
@@ -100,9 +100,8 @@ def test_decode_times_are_counted_when_the_batch_is_delivered(make_job: MakeJob)
 def test_the_first_failed_slot_is_raised_whichever_failed_first(make_job: MakeJob) -> None:
     job = make_job(4, 4)
     state = StreamState(job, 0, 0)
-    places = [(ticket, *state.locate(ticket)) for ticket in range(4)]
-    for ticket, step, slot in reversed(places):
-        state.failed(ticket, step, slot, ObjectNotFoundError(f"slot {slot}", "a"))
+    for ticket in reversed(range(4)):
+        state.failed(ticket, ObjectNotFoundError(f"slot {ticket}", "a"))
     whole = state.pop()
     assert whole is not None
     with pytest.raises(ObjectNotFoundError, match="slot 0"):

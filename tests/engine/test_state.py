@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from aioloader.engine.decoding import decode_item
 from aioloader.engine.job import Job
 from aioloader.engine.state import StreamState
-from aioloader.engine.step import Item, Step
 from aioloader.errors import AccessDeniedError, DecodeError, LoaderClosedError, ObjectNotFoundError, SampleError
+
+if TYPE_CHECKING:
+    from aioloader.engine.step import Item, Step
 
 MakeJob = Callable[..., Job]
 
@@ -27,7 +29,8 @@ class Driver:
         self.job = job
         self.state = StreamState(job, first_epoch, last_epoch)
         self.cursor = 0
-        self.fetching: list[tuple[int, Step, int]] = []
+        self.fetching: list[int] = []
+        self.places: dict[int, tuple[Step, int]] = {}
         self.arrived: set[int] = set()
         self.decoding: list[Item] = []
         self.taken: Counter[int] = Counter()
@@ -40,28 +43,31 @@ class Driver:
     # -- moves -------------------------------------------------------------------------------------------
 
     def start(self) -> bool:
-        if self.cursor >= self.state.ticket_limit:
+        ticket = self.state.next_ticket()
+        if ticket is None:
             return False
-        step, slot = self.state.locate(self.cursor)
-        self.fetching.append((self.cursor, step, slot))
+        assert ticket == self.cursor
+        self.places[ticket] = self.state.place(ticket)
+        self.fetching.append(ticket)
         self.cursor += 1
         return True
 
     def arrive(self, choice: int) -> bool:
         if not self.fetching:
             return False
-        ticket, step, slot = self.fetching.pop(choice % len(self.fetching))
-        sample = self.job.samples[int(step.sample_ids[slot])]
+        ticket = self.fetching.pop(choice % len(self.fetching))
+        sample = self.state.sample(ticket)
         self.arrived.add(ticket)
-        self.state.offer(Item(ticket, step, slot, sample, str(sample.index).encode(), 0))
+        self.state.offer(self.state.item(ticket, sample, str(sample.index).encode()))
         return True
 
     def fail_fetch(self, choice: int, error: SampleError | None = None) -> bool:
         if not self.fetching:
             return False
-        ticket, step, slot = self.fetching.pop(choice % len(self.fetching))
+        ticket = self.fetching.pop(choice % len(self.fetching))
         self.failed.add(ticket)
-        self._settled(step, self.state.failed(ticket, step, slot, error or ObjectNotFoundError("gone", str(ticket))))
+        waiter = self.state.failed(ticket, error or ObjectNotFoundError("gone", str(ticket)))
+        self._settled(self.places[ticket][0], waiter)
         return True
 
     def take(self) -> bool:
@@ -70,9 +76,12 @@ class Driver:
         if item is None:
             return False
         assert item.ticket == min(self.arrived), "a younger sample was decoded first"
-        assert item.step.index < len(self.popped) + self.job.workspace.open_steps, "decoded beyond the queue"
+        step, slot = self.places[item.ticket]
+        assert step.index < len(self.popped) + self.job.workspace.open_steps, "decoded beyond the queue"
+        assert item.slot == slot
         if known:
-            assert item.step.slab is not None
+            assert item.slab is not None
+            assert item.slab is step.slab
         else:
             oldest = next(ticket for ticket in range(self.cursor) if ticket not in self.failed)
             assert item.ticket == oldest, "another than the first sample would set the shapes"
@@ -88,10 +97,10 @@ class Driver:
             return False
         item = self.decoding.pop(choice % len(self.decoding))
         if error is None:
-            decode_item(self.job, item)
+            decode_item(self.job, item, self.state.settle)
         else:
             self.failed.add(item.ticket)
-        self._settled(item.step, self.state.decoded(item, 0.001, error))
+        self._settled(self.places[item.ticket][0], self.state.decoded(item, 0.001, error))
         return True
 
     def pop(self) -> bool:
@@ -224,10 +233,11 @@ def test_a_failure_that_is_raised_stops_the_fetches_after_its_step(
         before = driver.cursor
         play(driver, [move])
         if first_failing is not None and driver.cursor > before:
-            assert before < driver.state._first_ticket(first_failing.index + 1), "fetched after the failing step"
+            last = driver.state._plan.first_ticket(first_failing.index + 1)
+            assert before < last, "fetched after the failing step"
         if first_failing is None and driver.failed:
             (ticket,) = driver.failed
-            first_failing = driver.popped[-1] if not driver.state._steps else driver.state.locate(ticket)[0]
+            first_failing = driver.popped[-1] if not driver.state._steps else driver.places[ticket][0]
     driver.drain()
     if not driver.failed:
         assert len(driver.popped) == 2 * job.plan.steps
@@ -248,7 +258,7 @@ def test_closing_gives_back_only_the_slabs_that_nobody_writes(
     play(driver, moves)
     ring = job.workspace.ring
     open_slabs = [step.slab for step in driver.state._steps.values() if step.slab is not None]
-    written = {id(item.step.slab) for item in driver.decoding}
+    written = {id(driver.places[item.ticket][0].slab) for item in driver.decoding}
     was_waiting = driver.waiting
     waiter = driver.state.close()
     assert (waiter is not None) == was_waiting
@@ -259,14 +269,13 @@ def test_closing_gives_back_only_the_slabs_that_nobody_writes(
             assert (id(slab) in free) == (id(slab) not in written)
     while driver.decoding:  # the running ones end later: unheard, and their slabs stay out
         item = driver.decoding.pop()
-        decode_item(job, item)
+        decode_item(job, item, driver.state.settle)
         assert driver.state.decoded(item, 0.001, None) is None
     if ring is not None:
         assert not written & {id(slab) for slab in ring._free}
-    for ticket, step, slot in driver.fetching:
-        sample = job.samples[0]
-        driver.state.offer(Item(ticket, step, slot, sample, b"0", 0))
-        assert driver.state.failed(ticket, step, slot, ObjectNotFoundError("gone", "a")) is None
+    for ticket in driver.fetching:
+        driver.state.offer(driver.state.item(ticket, job.samples[0], b"0"))
+        assert driver.state.failed(ticket, ObjectNotFoundError("gone", "a")) is None
     assert driver.state.take() is None
     assert driver.state.close() is None
     with pytest.raises(LoaderClosedError, match="ended under its consumer"):
@@ -334,7 +343,7 @@ def test_fetching_stops_at_the_end_of_the_last_epoch_until_it_is_extended(make_j
     assert driver.cursor == 5
     driver.state.last_epoch = 4
     driver.start()
-    step, slot = driver.fetching[-1][1:]
+    step, slot = driver.places[driver.fetching[-1]]
     assert (step.epoch, step.number, slot) == (4, 0, 0)
 
 

@@ -15,7 +15,7 @@ from aioloader.engine import shared as process
 from aioloader.engine.iterate import EpochIterator
 from aioloader.engine.job import Job
 from aioloader.engine.session import Session
-from aioloader.engine.stream import Stream
+from aioloader.engine.stream import ThreadStream
 from aioloader.errors import StalledError
 from aioloader.runtime.loop import LoopLease
 
@@ -59,7 +59,7 @@ def finish_fetching(session: Session) -> None:
 def test_a_stream_that_is_closed_before_its_first_step_ends(
     make_job: MakeJob, lease: LoopLease, shared: process.Shared, *, close_first: bool
 ) -> None:
-    stream = Stream(make_job(), shared, lease, 0, 0)
+    stream = ThreadStream(make_job(), shared, lease, 0, 0)
 
     async def begin_and_end() -> None:
         if close_first:

@@ -1,0 +1,275 @@
+"""Which slot a sample goes to: fixed by its position, or the next free one as samples arrive.
+
+Both answer the same questions about tickets, under the stream's lock. A ticket numbers a sample of the stream in the
+order of fetching, from 0 across its epochs; `Plan` says what position and sample it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from aioloader.engine.step import Step
+from aioloader.errors import InvariantError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from aioloader.order.permutation import EpochOrder
+    from aioloader.order.ranks import RankPlan
+
+NOT_PLACED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """The tickets of one step's length: their positions and sample ids, of which the first ``n_real`` count."""
+
+    epoch: int
+    number: int
+    positions: NDArray[np.int64]
+    sample_ids: NDArray[np.int64]
+    n_real: int
+
+
+class Plan:
+    """Tickets to positions and samples; made step by step, when first asked for. Not locked."""
+
+    def __init__(self, order: EpochOrder, ranks: RankPlan, first_epoch: int) -> None:
+        self._order = order
+        self._ranks = ranks
+        self._first_epoch = first_epoch
+        self._made: dict[int, PlannedStep] = {}
+
+    def locate(self, ticket: int) -> tuple[int, int]:
+        """The index of the planned step, counted in the stream, and the place in it."""
+        epochs, within = divmod(ticket, self._ranks.slots_per_epoch)
+        number, place = divmod(within, self._ranks.batch_size)
+        return epochs * self._ranks.steps + number, place
+
+    def first_ticket(self, index: int) -> int:
+        """The ticket that begins step ``index`` of the stream."""
+        epochs, number = divmod(index, self._ranks.steps)
+        return epochs * self._ranks.slots_per_epoch + number * self._ranks.batch_size
+
+    def step(self, index: int) -> PlannedStep:
+        """Step ``index`` of the stream as it is planned."""
+        planned = self._made.get(index)
+        if planned is None:
+            epochs, number = divmod(index, self._ranks.steps)
+            epoch = self._first_epoch + epochs
+            part = self._ranks.slice(number)
+            ids = self._order.ids(epoch, part.positions)
+            planned = self._made[index] = PlannedStep(epoch, number, part.positions, ids, part.n_real)
+        return planned
+
+    def forget_before(self, index: int) -> None:
+        """Steps below ``index`` are not asked for again."""
+        for old in [made for made in self._made if made < index]:
+            del self._made[old]
+
+
+class Placing(Protocol):
+    """One order's rule."""
+
+    def fetch_limit(self, next_index: int) -> int | None:
+        """Tickets from here on must wait whatever the look-ahead says; None without such a bound."""
+        ...
+
+    def place(self, ticket: int) -> tuple[Step, int]:
+        """The step and slot of a ticket; where the order leaves that open, the next free slot becomes its own."""
+        ...
+
+    def arrived(self, ticket: int) -> None:
+        """The ticket's sample waits for a decoder."""
+        ...
+
+    def next_arrived(self, open_until: int) -> int | None:
+        """Take the ticket to decode next: one whose step is below ``open_until``; None where there is none."""
+        ...
+
+    def take_arrived(self, ticket: int) -> bool:
+        """Take this very ticket; False if it has not arrived."""
+        ...
+
+    def settled(self, ticket: int) -> None:
+        """The ticket's slot is filled, or failed for good."""
+        ...
+
+    def take_step(self, index: int) -> None:
+        """The consumer took step ``index``."""
+        ...
+
+
+class StrictPlacing:
+    """The slot is the position's: batches are a pure function of seed and epoch, whatever arrives when."""
+
+    def __init__(self, plan: Plan, steps: dict[int, Step]) -> None:
+        self._plan = plan
+        self._steps = steps
+        self._arrived: list[int] = []
+
+    def fetch_limit(self, next_index: int) -> None:
+        """No bound but the look-ahead's."""
+
+    def place(self, ticket: int) -> tuple[Step, int]:
+        """By arithmetic."""
+        index, slot = self._plan.locate(ticket)
+        step = self._steps.get(index)
+        if step is None:
+            planned = self._plan.step(index)
+            step = self._steps[index] = Step(
+                index=index,
+                epoch=planned.epoch,
+                number=planned.number,
+                positions=planned.positions,
+                n_real=planned.n_real,
+                sample_ids=planned.sample_ids,
+                remaining=len(planned.positions),
+            )
+        return step, slot
+
+    def arrived(self, ticket: int) -> None:
+        """Into the heap: the oldest is decoded first."""
+        heappush(self._arrived, ticket)
+
+    def next_arrived(self, open_until: int) -> int | None:
+        """The oldest, if its step is open."""
+        if not self._arrived or self._plan.locate(self._arrived[0])[0] >= open_until:
+            return None
+        return heappop(self._arrived)
+
+    def take_arrived(self, ticket: int) -> bool:
+        """Only asked for the oldest."""
+        if not self._arrived or self._arrived[0] != ticket:
+            return False
+        heappop(self._arrived)
+        return True
+
+    def settled(self, ticket: int) -> None:
+        """Nothing to keep: the step counts."""
+
+    def take_step(self, index: int) -> None:
+        """Its plan is not needed again."""
+        self._plan.forget_before(index + 1)
+
+
+class WindowPlacing:
+    """Whichever sample arrives first takes the next slot of its epoch, at most ``window`` samples out of order.
+
+    What is settled is a watermark (every ticket below it) and the set of those above it: less than ``window`` of them.
+    Samples that stand in for another rank's keep their planned slots at the end of the epoch.
+    """
+
+    def __init__(self, plan: Plan, ranks: RankPlan, steps: dict[int, Step], window: int) -> None:
+        self._plan = plan
+        self._ranks = ranks
+        self._steps = steps
+        self._window = window
+        self._places: dict[int, tuple[int, int]] = {}
+        self._filled: dict[int, int] = {}  # epoch of the stream: real slots given away
+        self._arrived: dict[int, deque[int]] = {}  # epoch of the stream: tickets, first come first
+        self._arrived_stand_ins: list[int] = []
+        self._watermark = 0
+        self._above: set[int] = set()
+
+    def fetch_limit(self, next_index: int) -> int:
+        """``window`` samples beyond the oldest that is not settled."""
+        return self._watermark + self._window
+
+    def place(self, ticket: int) -> tuple[Step, int]:
+        """What the ticket was given before, or the next free slot of its epoch."""
+        planned_index, planned_slot = self._plan.locate(ticket)
+        planned = self._plan.step(planned_index)
+        place = self._places.get(ticket)
+        if place is None:
+            if planned_slot >= planned.n_real:
+                place = planned_index, planned_slot
+            else:
+                epoch = planned_index // self._ranks.steps
+                filled = self._filled.get(epoch, 0)
+                self._filled[epoch] = filled + 1
+                number, slot = divmod(filled, self._ranks.batch_size)
+                place = epoch * self._ranks.steps + number, slot
+            self._places[ticket] = place
+        index, slot = place
+        step = self._steps.get(index) or self._open(index)
+        step.positions[slot] = planned.positions[planned_slot]
+        step.sample_ids[slot] = planned.sample_ids[planned_slot]
+        return step, slot
+
+    def _open(self, index: int) -> Step:
+        planned = self._plan.step(index)
+        slots = len(planned.positions)
+        step = self._steps[index] = Step(
+            index=index,
+            epoch=planned.epoch,
+            number=planned.number,
+            positions=np.full(slots, NOT_PLACED, np.int64),
+            n_real=planned.n_real,
+            sample_ids=np.full(slots, NOT_PLACED, np.int64),
+            remaining=slots,
+        )
+        return step
+
+    def arrived(self, ticket: int) -> None:
+        """At the end of its epoch's line."""
+        if self._is_real(ticket):
+            self._arrived.setdefault(ticket // self._ranks.slots_per_epoch, deque()).append(ticket)
+        else:
+            heappush(self._arrived_stand_ins, ticket)
+
+    def next_arrived(self, open_until: int) -> int | None:
+        """The first in line whose slot lies in an open step; older epochs first."""
+        for epoch in sorted(self._arrived):
+            next_index = epoch * self._ranks.steps + self._filled.get(epoch, 0) // self._ranks.batch_size
+            if next_index >= open_until:
+                break
+            line = self._arrived[epoch]
+            ticket = line.popleft()
+            if not line:
+                del self._arrived[epoch]
+            return ticket
+        if self._arrived_stand_ins and self._plan.locate(self._arrived_stand_ins[0])[0] < open_until:
+            return heappop(self._arrived_stand_ins)
+        return None
+
+    def _is_real(self, ticket: int) -> bool:
+        index, slot = self._plan.locate(ticket)
+        return slot < self._plan.step(index).n_real
+
+    def take_arrived(self, ticket: int) -> bool:
+        """From wherever in the line it stands."""
+        if ticket in self._arrived_stand_ins:
+            self._arrived_stand_ins.remove(ticket)
+            heapify(self._arrived_stand_ins)
+            return True
+        epoch = ticket // self._ranks.slots_per_epoch
+        line = self._arrived.get(epoch, ())
+        if ticket not in line:
+            return False
+        self._arrived[epoch].remove(ticket)
+        if not self._arrived[epoch]:
+            del self._arrived[epoch]
+        return True
+
+    def settled(self, ticket: int) -> None:
+        """Raise the watermark as far as it goes. Raises `InvariantError` for a ticket that was settled before."""
+        if ticket < self._watermark or ticket in self._above:
+            raise InvariantError(f"sample number {ticket} of the stream was delivered twice; please report this")
+        self._places.pop(ticket, None)
+        self._above.add(ticket)
+        while self._watermark in self._above:
+            self._above.remove(self._watermark)
+            self._watermark += 1
+
+    def take_step(self, index: int) -> None:
+        """Plans that neither a ticket nor a step needs go."""
+        self._plan.forget_before(min(index + 1, self._plan.locate(self._watermark)[0]))
+        epoch = (index + 1) // self._ranks.steps
+        for old in [known for known in self._filled if known < epoch]:
+            del self._filled[old]

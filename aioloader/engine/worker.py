@@ -1,0 +1,319 @@
+"""A worker: C fetchers on an event loop and its share of decode threads, wherever it runs.
+
+In the training process it serves the stream's own plan, in a worker process what the parent planned for it. The order
+of reservations is ticket, bytes, request: each queue is first come first served, so the oldest sample holds the oldest
+place in all three, and a request is never held while bytes are waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from aioloader.engine.bodies import BodySizes, check_length
+from aioloader.engine.decoding import Recipe, decode_item, wrap_foreign
+from aioloader.errors import (
+    DatasetError,
+    DecodeError,
+    InvariantError,
+    OptionError,
+    SampleError,
+    StoreError,
+)
+from aioloader.redact import shown_key
+from aioloader.tree import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioloader.engine.budget import Account
+    from aioloader.engine.lanes import DecodeThreads
+    from aioloader.engine.step import Item
+    from aioloader.monitor.stats import Counters
+    from aioloader.types import SampleRef, Store, Tree
+
+    Waiter = Callable[[], None]
+
+_INLINE_RUN = 16
+"""Samples that are decoded on the loop in one go; then requests get their turn."""
+
+
+class Work(Protocol):
+    """Who plans for a worker: what to fetch next, and where it goes. Thread-safe."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended here."""
+        ...
+
+    def next_ticket(self) -> int | None:
+        """The next sample to fetch, now the caller's; None while there is none."""
+        ...
+
+    def sample(self, ticket: int) -> SampleRef:
+        """What to fetch for it."""
+        ...
+
+    def item(self, ticket: int, sample: SampleRef, body: bytes) -> Item:
+        """What was fetched for it."""
+        ...
+
+    def offer(self, item: Item) -> None:
+        """It waits for a decoder."""
+        ...
+
+    def take(self) -> Item | None:
+        """The item a decoder may work on now, its slot set."""
+        ...
+
+    def settle(self, item: Item, spec: Tree) -> None:
+        """The first sample's fields are these."""
+        ...
+
+    def decoded(self, item: Item, duration_s: float, error: SampleError | None) -> Waiter | None:
+        """Its slot is filled, or it failed; returns whom to wake."""
+        ...
+
+    def failed(self, ticket: int, error: SampleError) -> Waiter | None:
+        """It could not be fetched, or its coroutine failed; returns whom to wake."""
+        ...
+
+    def close(self, broken: BaseException | None = None) -> Waiter | None:
+        """Nothing more is to be done; ``broken`` says why, where that is nobody's wish."""
+        ...
+
+
+class Worker:
+    """``run`` is its one task on the loop; ``work`` is called by decode threads."""
+
+    def __init__(
+        self,
+        work: Work,
+        recipe: Recipe,
+        store: Store,
+        *,
+        concurrency: int,
+        workers: int,
+        threads: DecodeThreads,
+        bodies: Account,
+        body_bytes: int,
+        requests: Account,
+        counters: Counters,
+        post: Callable[[Callable[[], object]], object],
+        is_ending: Callable[[], bool],
+    ) -> None:
+        self._work = work
+        self._recipe = recipe
+        self._store = store
+        self._concurrency = concurrency
+        self._workers = workers
+        self._threads = threads
+        self._bodies = bodies
+        self._requests = requests
+        self._counters = counters
+        self._post = post
+        self._is_loop_ending = is_ending
+        self._more = asyncio.Event()
+        self._in_line = asyncio.Lock()
+        self.starved = False
+        """Whether fetchers wait for more to be allowed: `go_on` wakes them."""
+        self._sizes = BodySizes(body_bytes)
+        self._in_flight: dict[int, tuple[str, str, float]] = {}
+        self.is_inline = recipe.decoder.runs_inline and recipe.transform is None
+        """Whether it decodes on the loop: then no decode thread serves it."""
+        self._inline_posted = False
+
+    # -- on the loop -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fetch until cancelled. Ends itself only by a defect, which the plan hears of; never raises."""
+        try:
+            async with asyncio.TaskGroup() as fetchers:
+                for _ in range(self._concurrency):
+                    fetchers.create_task(self._fetch_in_order())
+        except asyncio.CancelledError:
+            pass  # whoever ends the stream cancels this task; nobody awaits it
+        except BaseExceptionGroup as group:
+            self.fail(group.exceptions[0])
+
+    def fail(self, exc: BaseException) -> None:
+        """A defect of ours: the consumer must hear of it instead of waiting."""
+        error = InvariantError(f"the engine failed with {type(exc).__name__}: {exc}; please report this")
+        error.__cause__ = exc
+        self._wake(self._work.close(broken=error))
+
+    def go_on(self) -> None:
+        """More may be fetched; on the loop."""
+        self.starved = False
+        self._more.set()
+
+    async def _fetch_in_order(self) -> None:
+        while True:
+            while (ticket := self._work.next_ticket()) is None:
+                self._more.clear()
+                self.starved = True
+                if (ticket := self._work.next_ticket()) is not None:
+                    break  # the consumer moved between the two looks
+                await self._more.wait()
+            try:
+                await self._fetch(ticket)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:
+                self.fail(exc)  # before the group cancels the others, who would take it for their sample's fault
+                raise
+
+    async def _fetch(self, ticket: int) -> None:
+        sample = self._work.sample(ticket)
+        async with self._in_line:  # else who has just seen a size reserves before older samples that wait for one
+            reserved = await self._sizes.expected(sample)
+            await self._bodies.reserve(reserved)
+        await self._requests.reserve(1)
+        counters = self._counters
+        started = monotonic()
+        self._in_flight[ticket] = sample.key, "fetch", started
+        counters.in_flight += 1
+        counters.in_flight_peak = max(counters.in_flight_peak, counters.in_flight)
+        item, error = None, None
+        try:
+            body = await self._store.get(sample.key, sample.byte_range)
+            check_length(sample, len(body))
+            self._bodies.correct(reserved, len(body))
+            item = self._work.item(ticket, sample, body)
+        except (OptionError, DatasetError) as exc:
+            self._wake(self._work.close(broken=exc))  # the store cannot work at all: no sample's fault
+            return
+        except BaseException as exc:
+            if self._is_ending(exc):
+                raise
+            error = self._named(exc, sample)
+        finally:
+            counters.in_flight -= 1
+            self._sizes.saw(None if item is None else len(item.body))
+            self._requests.release(1)
+            self._in_flight.pop(ticket, None)
+        if item is None:
+            assert error is not None
+            self._bodies.release(reserved)
+            self._wake(self._work.failed(ticket, error))
+            self.announce(1)  # the first sample's place as the one that sets the shapes may have moved on
+            return
+        item.fetch_s = monotonic() - started
+        counters.fetch.latency.record(item.fetch_s)
+        counters.bytes_fetched += len(item.body)
+        if self._recipe.decoder.is_async:
+            await self._decode_on_loop(item)
+        else:
+            self._work.offer(item)
+            self.announce(1)
+
+    async def _decode_on_loop(self, item: Item) -> None:
+        started = perf_counter()
+        self._in_flight[item.ticket] = item.sample.key, "decode", monotonic()
+        try:
+            rng = self._recipe.rng(item.epoch, item.sample.index)
+            item.decoded = await self._recipe.decoder.decode_async(item.body, item.sample, rng)
+            # The arrays wait for their slot in the body's place.
+            nbytes = sum(np.asarray(leaf).nbytes for _, leaf in flatten(item.decoded))
+        except BaseException as exc:
+            if self._is_ending(exc):
+                raise
+            error = self._named(exc, item.sample, item)
+            self._bodies.release(item.reserved_bytes)
+            self._wake(self._work.failed(item.ticket, error))
+            self.announce(1)
+            return
+        finally:
+            self._in_flight.pop(item.ticket, None)
+        item.decode_s = perf_counter() - started
+        self._bodies.correct(item.reserved_bytes, nbytes)
+        item.body, item.reserved_bytes = b"", nbytes
+        self._work.offer(item)
+        self.announce(1)
+
+    def _named(self, exc: BaseException, sample: SampleRef, item: Item | None = None) -> SampleError:
+        """The failure with the sample's name on it and its cause kept."""
+        if isinstance(exc, SampleError):
+            return exc.with_sample(sample.index)
+        if item is not None:
+            error = wrap_foreign(exc, item, DecodeError, "the decoder raised")
+        else:
+            reason = f"the store raised {type(exc).__name__}: {exc}".replace(sample.key, shown_key(sample.key))
+            hint = "A store should raise aioloader.errors.StoreError; see the cause above."
+            error = StoreError(reason, shown_key(sample.key), hint, sample.byte_range, 1, "fetch", sample.index)
+        error.__cause__ = exc
+        return error
+
+    def _is_ending(self, exc: BaseException) -> bool:
+        """Whether ``exc`` is our own cancelling; else a decoder or store raised it, or cancelled our task."""
+        if not isinstance(exc, asyncio.CancelledError):
+            return False
+        if self._work.closed or self._is_loop_ending():
+            return True
+        task = asyncio.current_task()
+        while task is not None and task.cancelling():
+            task.uncancel()
+        return False
+
+    # -- decoding ----------------------------------------------------------------------------------------
+
+    def announce(self, samples: int) -> None:
+        """``samples`` more may have become decodable; from any thread."""
+        if not self.is_inline:
+            self._threads.announce(min(samples, self._workers))
+        elif not self._inline_posted:
+            self._inline_posted = True
+            self._post(self._work_inline)
+
+    def _work_inline(self) -> None:
+        self._inline_posted = False
+        for _ in range(_INLINE_RUN):
+            if not self.work():
+                return
+        self.announce(1)
+
+    def work(self) -> bool:
+        """Decode the oldest sample that may be decoded; False if there is none."""
+        try:
+            item = self._work.take()
+        except BaseException as exc:  # no memory for a slab
+            self.fail(exc)
+            return False
+        if item is None:
+            return False
+        self._in_flight[item.ticket] = item.sample.key, "decode", monotonic()
+        error = None
+        first = item.slab is None
+        started = perf_counter()
+        try:
+            decode_item(self._recipe, item, self._work.settle)
+        except SampleError as exc:
+            error = exc
+        except OptionError as exc:
+            self._wake(self._work.close(broken=exc))
+        except BaseException as exc:
+            self.fail(exc)
+        item.decode_s += perf_counter() - started
+        self._in_flight.pop(item.ticket, None)
+        self._bodies.release(item.reserved_bytes)
+        self._wake(self._work.decoded(item, item.decode_s, error))
+        if first:
+            self.announce(self._workers)  # the shapes are known: all may decode
+        return True
+
+    def describe_in_flight(self, most: int = 5) -> str:
+        """The oldest samples being worked on, and for how long; for `StalledError`."""
+        now = monotonic()
+        oldest = sorted(self._in_flight.copy().values(), key=lambda entry: entry[2])[:most]
+        if not oldest:
+            return "nothing is in flight"
+        parts = [f"{shown_key(key)} ({stage}, {now - since:.1f} s)" for key, stage, since in oldest]
+        return f"{len(self._in_flight)} in flight, the oldest: " + ", ".join(parts)
+
+    @staticmethod
+    def _wake(waiter: Waiter | None) -> None:
+        if waiter is not None:
+            waiter()

@@ -208,6 +208,21 @@ class ShapeMismatchError(DecodeError):
     """A sample's shape or dtype is not that of the first one; ``hint`` says how to make them equal."""
 
 
+class WorkerDiedError(DecodeError):
+    """The worker process that decoded the sample died, and so did a fresh one that decoded nothing else."""
+
+
+class RemoteError(AioloaderError):
+    """What was raised in a worker process: the text of its traceback. Only ever the cause of another error."""
+
+    def __str__(self) -> str:
+        return f"in a worker process:\n{self.args[0]}"
+
+
+class WorkersFailedError(AioloaderError, RuntimeError):
+    """Worker processes cannot be started, or die one after another without finishing a sample."""
+
+
 class TransformError(SampleError):
     """The user's transform raised; ``__cause__`` is what it raised."""
 

@@ -104,6 +104,7 @@ class _Base:
                 options.slab_bytes,
                 queue_is_fixed=knobs.max_queue_size != "auto",
                 memory_is_fixed=knobs.max_memory != "auto",
+                in_shared_memory=options.use_multiprocessing,
             ),
             counters=Counters(),
             ledger=ledger_of_run,

@@ -27,7 +27,7 @@ class Arena:
         self.layout = layout
         self.slabs = slabs
         self._stride = -(-layout.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE or mmap.PAGESIZE
-        self.descriptor = _anonymous_file() if descriptor is None else descriptor
+        self.descriptor = anonymous_file("aioloader-slabs") if descriptor is None else descriptor
         self._closer = weakref.finalize(self, os.close, self.descriptor)
         if descriptor is None:
             os.ftruncate(self.descriptor, self._stride * slabs)
@@ -44,8 +44,9 @@ class Arena:
         self._closer()
 
 
-def _anonymous_file() -> int:
+def anonymous_file(name: str) -> int:
+    """A descriptor of memory that has no path; ``name`` is what the system shows of it."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("aioloader-slabs", os.MFD_CLOEXEC)
+        return os.memfd_create(name, os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:  # macOS: a file that has no name any more
         return os.dup(file.fileno())

@@ -37,6 +37,17 @@ class Budget:
         """Raise the capacity to at least ``capacity``."""
         self.capacity = max(self.capacity, capacity)
 
+    def resize(self, capacity: int) -> None:
+        """Set the capacity; what is held beyond a smaller one is waited for."""
+        self.capacity = capacity
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            waiting = [account for account in self._accounts if account.waiting]
+        for account in waiting:
+            account.wake()
+
     def take(self, account: Account, amount: int) -> bool:
         """Reserve at once if the rules allow it."""
         with self._lock:
@@ -53,9 +64,7 @@ class Budget:
             amount = min(amount, account.used)  # a decode may end after its stream's account was closed
             account.used -= amount
             self.used -= amount
-            waiting = [account for account in self._accounts if account.waiting]
-        for other in waiting:
-            other.wake()
+        self._wake()
 
     def add(self, account: Account, amount: int) -> None:
         """Count what is held already, whether there is room or not; later reservations wait the longer."""

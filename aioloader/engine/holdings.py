@@ -16,6 +16,8 @@ from aioloader.runtime.wake import Wake
 if TYPE_CHECKING:
     import weakref
 
+    from aioloader.engine.processes.pool import ProcessPool
+    from aioloader.engine.processes.recipe import PackedRecipe
     from aioloader.engine.shared import Shared
     from aioloader.engine.stream import Stream
     from aioloader.types import Store
@@ -28,13 +30,16 @@ class Holdings:
         self.lease: LoopLease | None = None
         self.shared: Shared | None = None
         self.stream: weakref.ref[Stream] | None = None
+        self.recipe: PackedRecipe | None = None
+        """Set where workers are processes."""
+        self._pool: ProcessPool | None = None
         self._store = store
         self._close_timeout_s = close_timeout_s
         self._leaving = False  # on the loop
         self._left = Wake()
 
-    def take(self) -> tuple[LoopLease, Shared]:
-        """Start the loop and the workers, or share those that run; once."""
+    def take(self, workers: int = 1) -> tuple[LoopLease, Shared]:
+        """Start the loop and the workers, or share those that run; once. Processes where there is a recipe."""
         if self.lease is None or self.shared is None:
             lease = LoopLease()
             try:
@@ -44,7 +49,22 @@ class Holdings:
                 raise
             self.lease = lease
             lease.post(lease.hold, self._store)
+            if self.recipe is not None:
+                lease.post(self._take_pool, workers)
         return self.lease, self.shared
+
+    def _take_pool(self, workers: int) -> None:
+        # On the loop, where pools are closed: one that is being closed is never taken.
+        assert self.shared is not None
+        assert self.lease is not None
+        self._pool = self.shared.process_pool()
+        self.lease.hold(self._pool)
+        self._pool.want(workers)
+
+    def find_pool(self) -> ProcessPool:
+        """The processes this loader shares in; on the loop, after `take`."""
+        assert self._pool is not None
+        return self._pool
 
     def start(self, stream: Stream) -> None:
         """Have the loop start ``stream``, unless all is being given back."""
@@ -73,6 +93,10 @@ class Holdings:
             with contextlib.suppress(Exception):  # there is nobody to tell
                 if stream is not None:
                     await stream.end()
+                if self._pool is not None and self.recipe is not None:
+                    self._pool.forget(self.recipe.number)
+                    await lease.let_go(self._pool)
+                if stream is not None:
                     # Nobody may wait for a collected loader's decoder, but the others must not starve for it.
                     lease.loop.call_later(self._close_timeout_s, stream.abandon_stuck, monotonic())
         finally:

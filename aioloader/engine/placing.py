@@ -84,6 +84,10 @@ class Placing(Protocol):
         """The step and slot of a ticket; where the order leaves that open, the next free slot becomes its own."""
         ...
 
+    def is_placed(self, ticket: int) -> bool:
+        """Whether its slot is decided."""
+        ...
+
     def arrived(self, ticket: int) -> None:
         """The ticket's sample waits for a decoder."""
         ...
@@ -132,6 +136,10 @@ class StrictPlacing:
                 remaining=len(planned.positions),
             )
         return step, slot
+
+    def is_placed(self, ticket: int) -> bool:
+        """Always."""
+        return True
 
     def arrived(self, ticket: int) -> None:
         """Into the heap: the oldest is decoded first."""
@@ -215,6 +223,10 @@ class WindowPlacing:
             remaining=slots,
         )
         return step
+
+    def is_placed(self, ticket: int) -> bool:
+        """Once `place` was called for it, until it is settled."""
+        return ticket in self._places
 
     def arrived(self, ticket: int) -> None:
         """At the end of its epoch's line."""

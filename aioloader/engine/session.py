@@ -9,12 +9,15 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.engine.holdings import Holdings
-from aioloader.engine.stream import Stream, ThreadStream
+from aioloader.engine.processes.recipe import PackedRecipe
+from aioloader.engine.processes.stream import ProcessStream
+from aioloader.engine.stream import ThreadStream
 from aioloader.errors import LoaderClosedError
 
 if TYPE_CHECKING:
     from aioloader.engine.job import Job
     from aioloader.engine.shared import Shared
+    from aioloader.engine.stream import Stream
     from aioloader.runtime.loop import LoopLease
 
 log = logging.getLogger(__name__)
@@ -42,10 +45,16 @@ class Session:
                     return stream
                 stream.owner = None  # its iterator sees that it was replaced
                 stream.close()
-            stream = self._stream = ThreadStream(self.job, shared, lease, epoch, epoch + epochs_ahead)
+            stream = self._stream = self._make_stream(lease, shared, epoch, epoch + epochs_ahead)
             self.holdings.stream = weakref.ref(stream)
             self.holdings.start(stream)
             return stream
+
+    def _make_stream(self, lease: LoopLease, shared: Shared, first_epoch: int, last_epoch: int) -> Stream:
+        if not self.job.options.use_multiprocessing:
+            return ThreadStream(self.job, shared, lease, first_epoch, last_epoch)
+        assert self.holdings.recipe is not None  # packed by `_begin`
+        return ProcessStream(self.job, self.holdings.recipe, self.holdings.find_pool, lease, first_epoch, last_epoch)
 
     def begin(self) -> None:
         """Start the loop and the workers if they are not running; blocks for a few milliseconds."""
@@ -60,7 +69,9 @@ class Session:
             if declared is not None:
                 self.job.workspace.settle(declared, self.job.samples.label_spec, None)
         self.job.workspace.open()
-        lease, shared = self.holdings.take()
+        if self.job.options.use_multiprocessing and self.holdings.recipe is None:
+            self.holdings.recipe = PackedRecipe(self.job)
+        lease, shared = self.holdings.take(self.job.options.workers)
         lease.check()
         return lease, shared
 

@@ -7,6 +7,7 @@ import threading
 
 from aioloader.engine.budget import Budget
 from aioloader.engine.lanes import DecodeThreads
+from aioloader.engine.processes.pool import ProcessPool
 
 PROCESS_BODY_BYTES = 512_000_000
 """Bytes of fetched bodies that wait for a decoder, all loaders together, unless a loader sets ``max_memory``."""
@@ -22,6 +23,14 @@ class Shared:
         self.threads = DecodeThreads()
         self.bodies = Budget(PROCESS_BODY_BYTES)
         self._origins: dict[str, Budget] = {}
+        self._pool: ProcessPool | None = None
+
+    def process_pool(self) -> ProcessPool:
+        """The worker processes; a new pool where the former has ended with its last user."""
+        with _lock:
+            if self._pool is None or self._pool.is_closed:
+                self._pool = ProcessPool()
+            return self._pool
 
     def requests_to(self, origin: str, concurrency: int) -> Budget:
         """The limit on requests in flight to ``origin``: the largest that a loader of this process asked for."""

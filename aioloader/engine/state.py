@@ -186,10 +186,21 @@ class StreamState:
             ticket = self._next_arrived()
             return None if ticket is None else (ticket, *self._placing.place(ticket))
 
+    def is_placed(self, ticket: int) -> bool:
+        """Whether the ticket's slot is its own already."""
+        with self._lock:
+            return self._placing.is_placed(ticket)
+
     def place(self, ticket: int) -> tuple[Step, int]:
         """The step and slot of a ticket whose order fixes it, or that has one."""
         with self._lock:
             return self._placing.place(ticket)
+
+    def enter_user_code(self, ticket: int) -> None:
+        """Nobody watches over this process's own coroutines."""
+
+    def leave_user_code(self, ticket: int) -> None:
+        """As above."""
 
     def settle(self, item: Item, spec: Tree) -> None:
         """The first sample set the fields: make the ring, and give the item its slab."""
@@ -222,14 +233,17 @@ class StreamState:
             step.decode_s.append(duration_s)
             return self._settle(item.ticket, step, slot, error)
 
-    def done(self, ticket: int, duration_s: float) -> Waiter | None:
-        """A worker elsewhere has filled the ticket's slot; returns whom to wake."""
+    def done(self, tickets: list[int], decode_s: list[float]) -> Waiter | None:
+        """A worker elsewhere has filled these slots; returns whom to wake."""
+        waiter = None
         with self._lock:
-            if self.closed:
-                return None
-            step, slot = self._placing.place(ticket)
-            step.decode_s.append(duration_s)
-            return self._settle(ticket, step, slot, None)
+            for ticket, duration_s in zip(tickets, decode_s, strict=True):
+                if self.closed:
+                    return waiter
+                step, slot = self._placing.place(ticket)
+                step.decode_s.append(duration_s)
+                waiter = self._settle(ticket, step, slot, None) or waiter
+        return waiter
 
     def failed(self, ticket: int, error: SampleError) -> Waiter | None:
         """A sample failed for good; returns whom to wake."""

@@ -44,7 +44,8 @@ class Item:
     """A fetched sample on its way to a slot.
 
     ``slot`` and ``slab`` are set when a decoder may work on it; the slab stays None for the first sample of all,
-    which sets the shapes. ``decoded`` holds what the decoder returned where it ran before the slot was known.
+    which sets the shapes. ``nbytes`` were fetched, in ``fetch_s``. ``decoded`` holds what the decoder returned where
+    it ran before the slot was known.
     """
 
     ticket: int
@@ -53,6 +54,7 @@ class Item:
     sample: SampleRef
     body: bytes
     reserved_bytes: int
+    nbytes: int = 0
     fetch_s: float = 0.0
     decoded: Any = None
     is_decoded: bool = False

@@ -77,6 +77,14 @@ class Work(Protocol):
         """Its slot is filled, or it failed; returns whom to wake."""
         ...
 
+    def enter_user_code(self, ticket: int) -> None:
+        """A coroutine of the user's begins; `take` says so of plain decoders."""
+        ...
+
+    def leave_user_code(self, ticket: int) -> None:
+        """It has ended."""
+        ...
+
     def failed(self, ticket: int, error: SampleError) -> Waiter | None:
         """It could not be fetched, or its coroutine failed; returns whom to wake."""
         ...
@@ -201,9 +209,9 @@ class Worker:
             self._wake(self._work.failed(ticket, error))
             self.announce(1)  # the first sample's place as the one that sets the shapes may have moved on
             return
-        item.fetch_s = monotonic() - started
+        item.fetch_s, item.nbytes = monotonic() - started, len(item.body)
         counters.fetch.latency.record(item.fetch_s)
-        counters.bytes_fetched += len(item.body)
+        counters.bytes_fetched += item.nbytes
         if self._recipe.decoder.is_async:
             await self._decode_on_loop(item)
         else:
@@ -214,6 +222,7 @@ class Worker:
         started = perf_counter()
         self._in_flight[item.ticket] = item.sample.key, "decode", monotonic()
         try:
+            self._work.enter_user_code(item.ticket)
             rng = self._recipe.rng(item.epoch, item.sample.index)
             item.decoded = await self._recipe.decoder.decode_async(item.body, item.sample, rng)
             # The arrays wait for their slot in the body's place.
@@ -227,6 +236,7 @@ class Worker:
             self.announce(1)
             return
         finally:
+            self._work.leave_user_code(item.ticket)
             self._in_flight.pop(item.ticket, None)
         item.decode_s = perf_counter() - started
         self._bodies.correct(item.reserved_bytes, nbytes)
@@ -299,6 +309,7 @@ class Worker:
         item.decode_s += perf_counter() - started
         self._in_flight.pop(item.ticket, None)
         self._bodies.release(item.reserved_bytes)
+        item.reserved_bytes = 0  # the first sample comes here twice where its slab is another process's to give
         self._wake(self._work.decoded(item, item.decode_s, error))
         if first:
             self.announce(self._workers)  # the shapes are known: all may decode

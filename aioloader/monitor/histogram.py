@@ -6,18 +6,18 @@ from math import log2
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _FLOOR_S = 1e-6
 _PER_OCTAVE = 8
-_BUCKETS = 32 * _PER_OCTAVE  # 1 µs to 71 minutes, each bucket 9 % wide
+BUCKETS = 32 * _PER_OCTAVE  # 1 µs to 71 minutes, each bucket 9 % wide
 
 
 class LatencyHistogram:
     """Durations in seconds. Not locked: each instance is written by one thread at a time."""
 
     def __init__(self) -> None:
-        self._counts = [0] * _BUCKETS
+        self.counts = [0] * BUCKETS
         self.count = 0
         self.total_s = 0.0
         self.max_s = 0.0
@@ -25,7 +25,7 @@ class LatencyHistogram:
     def record(self, duration_s: float) -> None:
         """Count one duration."""
         octaves = log2(duration_s / _FLOOR_S) if duration_s > _FLOOR_S else 0.0
-        self._counts[min(int(octaves * _PER_OCTAVE), _BUCKETS - 1)] += 1
+        self.counts[min(int(octaves * _PER_OCTAVE), BUCKETS - 1)] += 1
         self.count += 1
         self.total_s += duration_s
         if duration_s > self.max_s:
@@ -36,12 +36,20 @@ class LatencyHistogram:
         for duration_s in durations_s:
             self.record(duration_s)
 
+    def add(self, counts: Sequence[int], total_s: float, max_s: float) -> None:
+        """Add another histogram's figures."""
+        for index, count in enumerate(counts):
+            self.counts[index] += count
+        self.count += sum(counts)
+        self.total_s += total_s
+        self.max_s = max(self.max_s, max_s)
+
     def quantile(self, share: float) -> float:
         """The duration that ``share`` (0 to 1) of all stay below, within 5 %; 0.0 while empty."""
         if self.count == 0:
             return 0.0
         wanted, seen = share * self.count, 0
-        for index, count in enumerate(self._counts[:-1]):  # the last bucket has no upper end
+        for index, count in enumerate(self.counts[:-1]):  # the last bucket has no upper end
             seen += count
             if seen >= wanted and count:
                 middle = _FLOOR_S * 2 ** ((index + 0.5) / _PER_OCTAVE)

@@ -46,10 +46,6 @@ class Knobs:
         # Not by equality: 1 equals True, and would mean threads below.
         if self.use_multiprocessing != "auto" and not isinstance(self.use_multiprocessing, bool):
             raise OptionError("use_multiprocessing", repr(self.use_multiprocessing), 'True, False or "auto"')
-        if self.use_multiprocessing is True:
-            raise OptionError(
-                "use_multiprocessing", "True", 'False or "auto" (threads): worker processes are not built yet'
-            )
         if self.order not in ORDERS:
             raise OptionError("order", repr(self.order), '"strict", "window" or "any"')
         if self.on_error not in ("raise", "skip"):
@@ -99,6 +95,7 @@ def resolve(knobs: Knobs, *, remote: bool) -> EngineOptions:
         stall_timeout_s=knobs.stall_timeout_s,
         close_timeout_s=knobs.close_timeout_s,
         order=knobs.order,
+        use_multiprocessing=knobs.use_multiprocessing is True,
     )
 
 
@@ -111,7 +108,9 @@ def describe(knobs: Knobs, options: EngineOptions) -> dict[str, str]:
     return {
         "concurrency": shown("concurrency", options.concurrency),
         "workers": shown("workers", options.workers),
-        "use_multiprocessing": "False" + (" (auto)" if knobs.use_multiprocessing == "auto" else ""),
+        "use_multiprocessing": "False (auto)"
+        if knobs.use_multiprocessing == "auto"
+        else str(knobs.use_multiprocessing),
         "max_queue_size": shown("max_queue_size", options.max_queue_size),
         "order": knobs.order,
     }

@@ -1,0 +1,89 @@
+"""What a child writes where its parent can read it, after a death too: samples in user code, and its loop's lag."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from aioloader.batch.arena import anonymous_file
+from aioloader.monitor.histogram import BUCKETS
+
+if TYPE_CHECKING:
+    from aioloader.monitor.histogram import LatencyHistogram
+
+LANES = 256
+"""Samples in user code at once that are noted: one for a plain decoder, as many as are in flight for a coroutine."""
+_FREE = -1
+_LAG_PLACE = 2 * LANES
+_WORDS = _LAG_PLACE + BUCKETS + 2
+_NANO = 1e9
+
+
+class Board:
+    """Words of 64 bits in shared memory: (stream, ticket) of each lane, then the histogram of the loop's lag."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Make it, or map the one behind ``descriptor``, which is closed."""
+        new = descriptor is None
+        self.descriptor = anonymous_file("aioloader-board") if descriptor is None else descriptor
+        if new:
+            os.ftruncate(self.descriptor, 8 * _WORDS)
+        self._memory = mmap.mmap(self.descriptor, 8 * _WORDS, flags=mmap.MAP_SHARED)
+        self._words = memoryview(self._memory).cast("q")
+        if new:
+            for lane in range(LANES):
+                self._words[2 * lane] = _FREE
+        else:
+            os.close(self.descriptor)
+        self._free = list(range(LANES))
+        self._lane: dict[tuple[int, int], int] = {}
+        self._lock = threading.Lock()
+
+    # -- in the child ------------------------------------------------------------------------------------
+
+    def enter(self, stream: int, ticket: int) -> None:
+        """User code gets this sample next."""
+        with self._lock:
+            if not self._free:
+                return
+            lane = self._lane[stream, ticket] = self._free.pop()
+        self._words[2 * lane + 1] = ticket
+        self._words[2 * lane] = stream
+
+    def leave(self, stream: int, ticket: int) -> None:
+        """User code is done with it."""
+        with self._lock:
+            lane = self._lane.pop((stream, ticket), None)
+            if lane is not None:
+                self._words[2 * lane] = _FREE
+                self._free.append(lane)
+
+    def write_lag(self, lag: LatencyHistogram) -> None:
+        """The histogram as of now."""
+        for bucket, count in enumerate(lag.counts):
+            self._words[_LAG_PLACE + bucket] = count
+        self._words[_LAG_PLACE + BUCKETS] = int(lag.total_s * _NANO)
+        self._words[_LAG_PLACE + BUCKETS + 1] = int(lag.max_s * _NANO)
+
+    # -- in the parent -----------------------------------------------------------------------------------
+
+    def suspects(self) -> list[tuple[int, int]]:
+        """(stream, ticket) of every sample that was in user code."""
+        words = self._words
+        return [(words[2 * lane], words[2 * lane + 1]) for lane in range(LANES) if words[2 * lane] != _FREE]
+
+    def add_lag_to(self, lag: LatencyHistogram) -> None:
+        """Add the child's histogram to ``lag``."""
+        counts = [self._words[_LAG_PLACE + bucket] for bucket in range(BUCKETS)]
+        total_s, max_s = (self._words[_LAG_PLACE + BUCKETS + place] / _NANO for place in range(2))
+        lag.add(counts, total_s, max_s)
+
+    def close(self) -> None:
+        """Unmap it; in the parent the descriptor too. Idempotent."""
+        if self._memory.closed:
+            return
+        self._words.release()
+        self._memory.close()
+        os.close(self.descriptor)

@@ -1,0 +1,327 @@
+"""The worker processes of this process: shared by all its loaders, replaced when one dies, ended with the last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import weakref
+from typing import TYPE_CHECKING, Protocol
+
+from aioloader.engine.processes.facts import unpack_breakdown, unpack_error, unpack_spec
+from aioloader.engine.processes.link import Link, exit_text
+from aioloader.engine.processes.wire import Done, ToChild, ToParent, as_dict, unpack_arrived
+from aioloader.errors import OptionError, RemoteError, WorkersFailedError
+from aioloader.runtime.threads import DaemonThreads
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from aioloader.errors import SampleError
+    from aioloader.monitor.histogram import LatencyHistogram
+    from aioloader.types import Tree
+
+log = logging.getLogger(__name__)
+
+_REAP_S = 1.0
+_DEATHS_IN_A_ROW = 6
+"""Deaths of workers, none finishing a sample in between, after which all streams end with an error."""
+
+
+class PoolStream(Protocol):
+    """A stream as the pool sees it."""
+
+    number: int
+    recipe_number: int
+    origin: str
+    concurrency: int
+    workers: int
+    body_bytes: int
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether a sample waits for a process of its own."""
+        ...
+
+    def dispatch(self) -> None:
+        """Give out what may be given out."""
+        ...
+
+    def on_done(self, link: Link, done: Done) -> None:
+        """Slots were filled."""
+        ...
+
+    def on_arrived(self, link: Link, tickets: list[int]) -> None:
+        """Samples wait for slots."""
+        ...
+
+    def on_failed(self, link: Link, ticket: int, error: SampleError) -> None:
+        """A sample failed."""
+        ...
+
+    def on_spec(self, link: Link, ticket: int, spec: Tree, key: str) -> None:
+        """The first sample's fields."""
+        ...
+
+    def on_ended(self, link: Link) -> None:
+        """The link does and writes nothing more for it."""
+        ...
+
+    def on_death(self, link: Link, suspects: list[int], code: int) -> None:
+        """The link's process is gone."""
+        ...
+
+    def break_with(self, error: BaseException) -> None:
+        """It cannot go on."""
+        ...
+
+
+class ProcessPool:
+    """Used on the loop alone, and held by it as stores are: the last user's going closes it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.links: list[Link] = []
+        self.is_closed = False
+        self.started_s: list[float] = []
+        self.deaths = 0
+        self.heavy: dict[str, float] = {}
+        self.rss_bytes = 0
+        self._wanted = 0
+        self._streams: dict[int, PoolStream] = {}
+        self._threads = DaemonThreads("aioloader-spawn", max_threads=2)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._barren_deaths = 0
+        self._dying: set[Link] = set()
+        _pools.add(self)
+
+    # -- streams ---------------------------------------------------------------------------------------------
+
+    def want(self, workers: int) -> None:
+        """Have at least ``workers`` processes."""
+        self._wanted = max(self._wanted, workers)
+        while not self.is_closed and len(self.links) < self._wanted:
+            link = Link(self._on_frame, self._on_end)
+            self.links.append(link)
+            self._spawn_task(self._start(link))
+
+    def attach(self, stream: PoolStream) -> None:
+        """Serve ``stream`` from now on."""
+        self._streams[stream.number] = stream
+        self.want(stream.workers)
+        self._share_limits()
+
+    def detach(self, stream: PoolStream) -> None:
+        """It has ended everywhere."""
+        self._streams.pop(stream.number, None)
+        for link in self.links:
+            link.streams.discard(stream.number)
+            link.outstanding.pop(stream.number, None)
+            link.in_flight.pop(stream.number, None)
+
+    def forget(self, recipe: int) -> None:
+        """A loader was closed: its store, decoder and slabs may go."""
+        for link in self.links:
+            if recipe in link.recipes:
+                link.recipes.discard(recipe)
+                link.fields.pop(recipe, None)
+                link.send(ToChild.FORGET, recipe)
+
+    def _share_limits(self) -> None:
+        """Requests and bytes are divided among the processes that are up; a dead one's share goes to the others."""
+        up = [link for link in self.links if link.is_up]
+        if not up:
+            return
+        origins: dict[str, int] = {}
+        body_bytes = 0
+        for stream in self._streams.values():
+            origins[stream.origin] = max(origins.get(stream.origin, 0), stream.concurrency)
+            body_bytes = max(body_bytes, stream.body_bytes)
+        shares = {origin: divide(requests, len(up)) for origin, requests in origins.items()}
+        bytes_each = divide(body_bytes, len(up))
+        for place, link in enumerate(up):
+            each = {origin: share[place] for origin, share in shares.items()}
+            link.send(ToChild.LIMITS, {"origins": each, "body_bytes": bytes_each[place]})
+
+    # -- what children say -----------------------------------------------------------------------------------
+
+    def _on_frame(self, link: Link, kind: int, payload: bytes) -> None:
+        try:
+            self._handle(link, kind, payload)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
+            log.warning("worker process %d sent what nobody understands (%r); it is replaced", link.pid, exc)
+            link.kill("it sent what nobody understands")
+
+    def _handle(self, link: Link, kind: int, payload: bytes) -> None:
+        if kind == ToParent.DONE:
+            done = Done.unpack(payload)
+            self._barren_deaths = 0
+            stream = self._streams.get(done.stream)
+            if stream is not None:
+                stream.on_done(link, done)
+        elif kind == ToParent.ARRIVED:
+            number, tickets = unpack_arrived(payload)
+            stream = self._streams.get(number)
+            if stream is not None:
+                stream.on_arrived(link, tickets)
+        else:
+            self._handle_json(link, kind, as_dict(payload))
+
+    def _handle_json(self, link: Link, kind: int, facts: dict[str, Any]) -> None:
+        if kind == ToParent.UP:
+            self._on_up(link, facts)
+            return
+        if kind == ToParent.UNLOADABLE:
+            self._on_unloadable(facts)
+            return
+        stream = self._streams.get(int(facts["stream"]))
+        if stream is None:
+            return
+        if kind == ToParent.FAILED:
+            self._barren_deaths = 0
+            stream.on_failed(link, int(facts["ticket"]), unpack_error(facts["error"]))
+        elif kind == ToParent.SPEC:
+            stream.on_spec(link, int(facts["ticket"]), unpack_spec(facts["spec"]), str(facts["key"]))
+        elif kind == ToParent.BROKEN:
+            stream.break_with(unpack_breakdown(facts))
+        elif kind == ToParent.ENDED:
+            stream.on_ended(link)
+        else:
+            raise ValueError(f"a frame of kind {kind}")
+
+    def _on_up(self, link: Link, facts: dict[str, Any]) -> None:
+        if "rss_bytes" in facts:  # it has loaded a recipe
+            self.rss_bytes = max(self.rss_bytes, int(facts["rss_bytes"]))
+            for name in facts["heavy"]:
+                self.heavy[str(name)] = max(self.heavy.get(str(name), 0.0), float(facts["loaded_s"]))
+            return
+        link.is_up = True
+        self.started_s.append(asyncio.get_running_loop().time() - link.started_at)
+        self._share_limits()
+        self.dispatch_all()
+
+    def dispatch_all(self) -> None:
+        """Have every stream give out what it may; suspects first, for only an idle process may have them."""
+        for stream in sorted(self._streams.values(), key=lambda stream: not stream.has_suspects):
+            stream.dispatch()
+
+    def _on_unloadable(self, facts: dict[str, Any]) -> None:
+        for stream in list(self._streams.values()):
+            if stream.recipe_number == int(facts["recipe"]):
+                error = OptionError(
+                    "decode",
+                    f"cannot be loaded in a worker process ({facts['error']})",
+                    "functions that can be imported there too: install their package, keep them in the script "
+                    "itself, or use_multiprocessing=False",
+                )
+                error.__cause__ = RemoteError(str(facts["traceback"]))
+                stream.break_with(error)
+
+    # -- births and deaths -----------------------------------------------------------------------------------
+
+    def _spawn_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self, link: Link) -> None:
+        try:
+            await self._threads.run(link.spawn)
+            if self.is_closed:
+                link.kill("the pool was closed")
+            await link.connect(asyncio.get_running_loop())
+        except (WorkersFailedError, OSError) as exc:
+            error = exc if isinstance(exc, WorkersFailedError) else WorkersFailedError(f"no worker process: {exc}")
+            self.links.remove(link)
+            await self._threads.run(link.reap, 0.0)
+            link.close()
+            for stream in list(self._streams.values()):
+                stream.break_with(error)
+
+    def _on_end(self, link: Link) -> None:
+        if link in self.links and not self.is_closed:
+            link.is_up = False
+            self._dying.add(link)
+            self._spawn_task(self._bury(link))
+
+    async def _bury(self, link: Link) -> None:
+        code = await self._threads.run(link.reap, _REAP_S)
+        suspects = link.board.suspects()
+        self._dying.discard(link)
+        if link not in self.links:
+            return
+        self.links.remove(link)
+        link.close()
+        if self.is_closed:
+            return
+        self.deaths += 1
+        self._barren_deaths += 1
+        log.warning(
+            "worker process %d ended with %s%s; its samples are done again",
+            link.pid,
+            exit_text(code),
+            f" ({link.killed_because})" if link.killed_because else "",
+        )
+        if self._barren_deaths >= _DEATHS_IN_A_ROW:
+            self._barren_deaths = 0
+            error = WorkersFailedError(
+                f"{_DEATHS_IN_A_ROW} worker processes died one after another and none finished a sample; the last "
+                f"ended with {exit_text(code)}. See what they printed, or use_multiprocessing=False."
+            )
+            for stream in list(self._streams.values()):
+                stream.break_with(error)
+        for stream in list(self._streams.values()):
+            mine = [ticket for number, ticket in suspects if number == stream.number]
+            stream.on_death(link, [] if link.killed_because else mine, code)
+        if self._streams:
+            self.want(self._wanted)
+            self._share_limits()
+            self.dispatch_all()
+
+    def named_poison(self) -> None:
+        """Deaths that led to a sample's name were no vain ones."""
+        self._barren_deaths = 0
+
+    # -- figures ---------------------------------------------------------------------------------------------
+
+    def add_lag_to(self, lag: LatencyHistogram) -> None:
+        """Add the loop lag of every process there is."""
+        for link in list(self.links):
+            with contextlib.suppress(ValueError):  # it was closed meanwhile
+                link.board.add_lag_to(lag)
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """End every process and wait for it; idempotent."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # what is being started or buried
+        for link in self.links:
+            link.hang_up()
+        await asyncio.gather(*(self._threads.run(link.reap, _REAP_S) for link in self.links), return_exceptions=True)
+        for link in self.links:
+            link.close()
+        self.links.clear()
+        self._threads.close()
+
+
+def divide(total: int, parts: int) -> list[int]:
+    """``total`` in ``parts`` whole shares that differ by at most one, each at least 1 while that many are there."""
+    each, rest = divmod(total, parts)
+    return [each + (place < rest) for place in range(parts)]
+
+
+_pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_pools):
+        for link in pool.links:
+            link.forget_in_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -163,7 +163,7 @@ class _Base:
 
     def stats(self) -> LoaderStats:
         """The figures of now, as a frozen record."""
-        return self._job.counters.freeze()
+        return self._job.counters.freeze(self._session.engine_stats())
 
     def report(self) -> str:
         """The figures of now as text: throughput, who waited, fetch and decode times, the knobs."""

@@ -10,6 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.engine import shared as process
+from aioloader.monitor.histogram import LatencyHistogram
+from aioloader.monitor.stats import EngineStats, freeze_latency
 from aioloader.runtime.loop import SIGNAL_CHECK_S, LoopLease
 from aioloader.runtime.wake import Wake
 
@@ -66,6 +68,13 @@ class Holdings:
         assert self._pool is not None
         return self._pool
 
+    def engine_stats(self) -> EngineStats:
+        """Any thread; where processes work, the lag of theirs: it is they who fetch."""
+        if self._pool is not None:
+            return self._pool.stats()
+        lag = LatencyHistogram() if self.shared is None else self.shared.lag.histogram
+        return EngineStats(loop_lag=freeze_latency(lag))
+
     def start(self, stream: Stream) -> None:
         """Have the loop start ``stream``, unless all is being given back."""
         assert self.lease is not None  # the stream was made with it
@@ -74,6 +83,8 @@ class Holdings:
     def _start(self, stream: Stream) -> None:
         if self._leaving:
             stream.state.close()
+        assert self.shared is not None
+        self.shared.lag.start()
         stream.start()
 
     def leave_soon(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aioloader.engine.job import Job
     from aioloader.engine.shared import Shared
     from aioloader.engine.stream import Stream
+    from aioloader.monitor.stats import EngineStats
     from aioloader.runtime.loop import LoopLease
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,10 @@ class Session:
         lease, shared = self.holdings.take(self.job.options.workers)
         lease.check()
         return lease, shared
+
+    def engine_stats(self) -> EngineStats:
+        """What the loop and the worker processes say of themselves; all zero before anything runs."""
+        return self.holdings.engine_stats()
 
     def close(self) -> None:
         """End the stream and give everything back; waits at most ``close_timeout_s``, then names what is left.

@@ -8,6 +8,7 @@ import threading
 from aioloader.engine.budget import Budget
 from aioloader.engine.lanes import DecodeThreads
 from aioloader.engine.processes.pool import ProcessPool
+from aioloader.monitor.lag import LoopLag
 
 PROCESS_BODY_BYTES = 512_000_000
 """Bytes of fetched bodies that wait for a decoder, all loaders together, unless a loader sets ``max_memory``."""
@@ -24,6 +25,8 @@ class Shared:
         self.bodies = Budget(PROCESS_BODY_BYTES)
         self._origins: dict[str, Budget] = {}
         self._pool: ProcessPool | None = None
+        self.lag = LoopLag()
+        """Of the process's own loop; started and stopped there."""
 
     def process_pool(self) -> ProcessPool:
         """The worker processes; a new pool where the former has ended with its last user."""
@@ -65,6 +68,7 @@ def release(shared: Shared) -> None:
             _current = None
     if last:
         shared.ended = True
+        shared.lag.stop()
         shared.threads.end()
 
 

@@ -92,6 +92,11 @@ class StreamState:
             self._cursor += 1
             return self._cursor - 1
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a ticket may be fetched now; no lock, for who asks looks again."""
+        return not self.closed and self._cursor < self.ticket_limit
+
     def next_run(self, most: int) -> list[int]:
         """Up to ``most`` consecutive tickets of one planned step (or returned ones): a worker's unit of work."""
         with self._lock:
@@ -113,6 +118,7 @@ class StreamState:
         """Its worker died before it was done: another one gets it."""
         with self._lock:
             if not self.closed:
+                self._placing.take_arrived(ticket)  # what had arrived there is gone
                 heappush(self._returned, ticket)
 
     def sample_of(self, ticket: int) -> tuple[int, int, int]:

@@ -89,6 +89,11 @@ class Work(Protocol):
         """It could not be fetched, or its coroutine failed; returns whom to wake."""
         ...
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `next_ticket` would give one now: in other orders than strict the samples that are done decide."""
+        ...
+
     def close(self, broken: BaseException | None = None) -> Waiter | None:
         """Nothing more is to be done; ``broken`` says why, where that is nobody's wish."""
         ...
@@ -311,6 +316,8 @@ class Worker:
         self._bodies.release(item.reserved_bytes)
         item.reserved_bytes = 0  # the first sample comes here twice where its slab is another process's to give
         self._wake(self._work.decoded(item, item.decode_s, error))
+        if self.starved and self._work.has_more:
+            self._post(self.go_on)
         if first:
             self.announce(self._workers)  # the shapes are known: all may decode
         return True

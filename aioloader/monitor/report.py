@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aioloader.monitor.stats import LoaderStats
+    from aioloader.monitor.stats import EngineStats, LoaderStats
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -35,6 +35,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
+def _processes(engine: EngineStats) -> str:
+    text = f"{engine.processes} up after {human_time(engine.start_s)}, {human_bytes(engine.rss_bytes)} each"
+    if engine.imports:
+        named = ", ".join(f"{name} ({human_time(seconds)})" for name, seconds in engine.imports.items())
+        text += f"; your code imports {named} in each of them"
+    return text + (f"; {_count(engine.deaths, 'death')}" if engine.deaths else "")
+
+
 def render(stats: LoaderStats, knobs: Mapping[str, str], source: str) -> str:
     """The report: what was read, how fast, who waited, and what the knobs were."""
     if stats.batches == 0:
@@ -52,6 +60,11 @@ def render(stats: LoaderStats, knobs: Mapping[str, str], source: str) -> str:
         f"  batch queue  occupied {stats.occupancy:.0%} of the time, {stats.queue_mean:.1f} batches on average; "
         f"{human_bytes(stats.slab_bytes)} of slabs",
     ]
+    engine = stats.engine
+    lag = engine.loop_lag
+    lines.append(f"  event loop   late by p99 {human_time(lag.p99_s)}, at most {human_time(lag.max_s)}")
+    if engine.processes:
+        lines.append("  processes    " + _processes(engine))
     if failed or stats.skipped:
         lines.append(f"  errors       {failed} samples failed, {stats.skipped} stand-ins delivered")
     if stats.private_copies:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from aioloader.monitor.histogram import LatencyHistogram
 from aioloader.monitor.occupancy import Occupancy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,24 @@ class StageStats:
     p50_s: float
     p99_s: float
     max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """The process's event loops and worker processes, which all loaders share.
+
+    ``loop_lag`` is how late fetching loops ran their timers: what decoders that hold the GIL do to fetching.
+    ``processes`` are up now, ``deaths`` ended by themselves or were killed and were replaced. ``start_s`` is how long
+    the slowest took to come up, ``rss_bytes`` the largest's memory after it had loaded the user's code, ``imports``
+    which heavy libraries that code brought in, with the seconds it took.
+    """
+
+    loop_lag: StageStats
+    processes: int = 0
+    deaths: int = 0
+    start_s: float = 0.0
+    rss_bytes: int = 0
+    imports: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +70,7 @@ class LoaderStats:
     in_flight_peak: int
     private_copies: int
     slab_bytes: int
+    engine: EngineStats
 
     @property
     def samples_per_s(self) -> float:
@@ -69,15 +92,19 @@ class Stage:
 
     def freeze(self) -> StageStats:
         """The record of now."""
-        latency = self.latency
-        return StageStats(
-            count=latency.count,
-            failed=self.failed,
-            total_s=latency.total_s,
-            p50_s=latency.quantile(0.5),
-            p99_s=latency.quantile(0.99),
-            max_s=latency.max_s,
-        )
+        return freeze_latency(self.latency, self.failed)
+
+
+def freeze_latency(latency: LatencyHistogram, failed: int = 0) -> StageStats:
+    """The record of a histogram as it is now."""
+    return StageStats(
+        count=latency.count,
+        failed=failed,
+        total_s=latency.total_s,
+        p50_s=latency.quantile(0.5),
+        p99_s=latency.quantile(0.99),
+        max_s=latency.max_s,
+    )
 
 
 @dataclass(slots=True)
@@ -121,8 +148,8 @@ class Counters:
         self.skipped += skipped
         self._last_received = now
 
-    def freeze(self) -> LoaderStats:
-        """The record of now."""
+    def freeze(self, engine: EngineStats | None = None) -> LoaderStats:
+        """The record of now, with what the engine knows of itself."""
         elapsed = self._last_received - self._first_asked if self._first_asked is not None else 0.0
         return LoaderStats(
             epochs=self.epochs,
@@ -142,4 +169,5 @@ class Counters:
             in_flight_peak=self.in_flight_peak,
             private_copies=self.private_copies,
             slab_bytes=self.slab_bytes,
+            engine=engine or EngineStats(loop_lag=freeze_latency(LatencyHistogram())),
         )

@@ -48,7 +48,6 @@ REFUSED = [
     Refused("workers", NO_COUNTS, WHOLE + ' or "auto"'),
     Refused("max_queue_size", NO_COUNTS, WHOLE + ' or "auto"'),
     Refused("use_multiprocessing", [1, 0, 1.0, None, "yes", "True", []], 'True, False or "auto"'),
-    Refused("use_multiprocessing", [True], "not built yet"),
     Refused("order", ["Strict", "", None, True, ["strict"], {}], '"strict"'),
     Refused("on_error", ["ignore", "", None, True, ["skip"]], '"raise" or "skip"'),
     Refused("max_error_rate", [-0.1, 1.1, NAN, INF, "0.1", None, True, [0.1]], "a share from 0 to 1"),

@@ -7,12 +7,15 @@ import contextlib
 import logging
 import os
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from aioloader.engine.processes.facts import unpack_breakdown, unpack_error, unpack_spec
 from aioloader.engine.processes.link import Link, exit_text
 from aioloader.engine.processes.wire import Done, ToChild, ToParent, as_dict, unpack_arrived
 from aioloader.errors import OptionError, RemoteError, WorkersFailedError
+from aioloader.monitor.histogram import LatencyHistogram
+from aioloader.monitor.stats import EngineStats, freeze_latency
 from aioloader.runtime.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aioloader.errors import SampleError
-    from aioloader.monitor.histogram import LatencyHistogram
     from aioloader.types import Tree
 
 log = logging.getLogger(__name__)
@@ -85,16 +87,17 @@ class ProcessPool:
         self.pid = os.getpid()
         self.links: list[Link] = []
         self.is_closed = False
-        self.started_s: list[float] = []
         self.deaths = 0
-        self.heavy: dict[str, float] = {}
-        self.rss_bytes = 0
+        self._started_s: deque[float] = deque(maxlen=64)
+        self._were_up = 0  # when the pool was closed
+        self._heavy: dict[str, float] = {}
+        self._rss_bytes = 0
+        self._lag_of_ended = LatencyHistogram()
         self._wanted = 0
         self._streams: dict[int, PoolStream] = {}
         self._threads = DaemonThreads("aioloader-spawn", max_threads=2)
         self._tasks: set[asyncio.Task[None]] = set()
         self._barren_deaths = 0
-        self._dying: set[Link] = set()
         _pools.add(self)
 
     # -- streams ---------------------------------------------------------------------------------------------
@@ -103,9 +106,12 @@ class ProcessPool:
         """Have at least ``workers`` processes."""
         self._wanted = max(self._wanted, workers)
         while not self.is_closed and len(self.links) < self._wanted:
-            link = Link(self._on_frame, self._on_end)
-            self.links.append(link)
-            self._spawn_task(self._start(link))
+            self.links.append(self._begin())
+
+    def _begin(self) -> Link:
+        link = Link(self._on_frame, self._on_end)
+        self._spawn_task(self._start(link))
+        return link
 
     def attach(self, stream: PoolStream) -> None:
         """Serve ``stream`` from now on."""
@@ -130,20 +136,22 @@ class ProcessPool:
                 link.send(ToChild.FORGET, recipe)
 
     def _share_limits(self) -> None:
-        """Requests and bytes are divided among the processes that are up; a dead one's share goes to the others."""
-        up = [link for link in self.links if link.is_up]
-        if not up:
-            return
-        origins: dict[str, int] = {}
-        body_bytes = 0
+        """Requests and bytes are divided among the processes that serve an origin.
+
+        The shares of those that are starting are kept for them: handed to others they could not be taken back before
+        the requests in flight have ended, and there would be more than the user allowed.
+        """
+        requests: dict[str, int] = {}
+        serving: dict[str, int] = {}
+        body_bytes = 1
         for stream in self._streams.values():
-            origins[stream.origin] = max(origins.get(stream.origin, 0), stream.concurrency)
+            requests[stream.origin] = max(requests.get(stream.origin, 0), stream.concurrency)
+            serving[stream.origin] = max(serving.get(stream.origin, 0), min(stream.workers, stream.concurrency))
             body_bytes = max(body_bytes, stream.body_bytes)
-        shares = {origin: divide(requests, len(up)) for origin, requests in origins.items()}
-        bytes_each = divide(body_bytes, len(up))
-        for place, link in enumerate(up):
-            each = {origin: share[place] for origin, share in shares.items()}
-            link.send(ToChild.LIMITS, {"origins": each, "body_bytes": bytes_each[place]})
+        shares = {origin: divide(total, serving[origin]) for origin, total in requests.items()}
+        for place, link in enumerate(self.links):
+            each = {origin: share[place] for origin, share in shares.items() if place < len(share)}
+            link.send(ToChild.LIMITS, {"origins": each, "body_bytes": max(body_bytes // len(self.links), 1)})
 
     # -- what children say -----------------------------------------------------------------------------------
 
@@ -193,12 +201,12 @@ class ProcessPool:
 
     def _on_up(self, link: Link, facts: dict[str, Any]) -> None:
         if "rss_bytes" in facts:  # it has loaded a recipe
-            self.rss_bytes = max(self.rss_bytes, int(facts["rss_bytes"]))
+            self._rss_bytes = max(self._rss_bytes, int(facts["rss_bytes"]))
             for name in facts["heavy"]:
-                self.heavy[str(name)] = max(self.heavy.get(str(name), 0.0), float(facts["loaded_s"]))
+                self._heavy[str(name)] = max(self._heavy.get(str(name), 0.0), float(facts["loaded_s"]))
             return
         link.is_up = True
-        self.started_s.append(asyncio.get_running_loop().time() - link.started_at)
+        self._started_s.append(asyncio.get_running_loop().time() - link.started_at)
         self._share_limits()
         self.dispatch_all()
 
@@ -243,19 +251,19 @@ class ProcessPool:
     def _on_end(self, link: Link) -> None:
         if link in self.links and not self.is_closed:
             link.is_up = False
-            self._dying.add(link)
             self._spawn_task(self._bury(link))
 
     async def _bury(self, link: Link) -> None:
         code = await self._threads.run(link.reap, _REAP_S)
         suspects = link.board.suspects()
-        self._dying.discard(link)
+        link.board.add_lag_to(self._lag_of_ended)
         if link not in self.links:
             return
-        self.links.remove(link)
         link.close()
         if self.is_closed:
+            self.links.remove(link)
             return
+        self.links[self.links.index(link)] = self._begin()  # in its place, with its share
         self.deaths += 1
         self._barren_deaths += 1
         log.warning(
@@ -275,10 +283,7 @@ class ProcessPool:
         for stream in list(self._streams.values()):
             mine = [ticket for number, ticket in suspects if number == stream.number]
             stream.on_death(link, [] if link.killed_because else mine, code)
-        if self._streams:
-            self.want(self._wanted)
-            self._share_limits()
-            self.dispatch_all()
+        self.dispatch_all()
 
     def named_poison(self) -> None:
         """Deaths that led to a sample's name were no vain ones."""
@@ -286,11 +291,22 @@ class ProcessPool:
 
     # -- figures ---------------------------------------------------------------------------------------------
 
-    def add_lag_to(self, lag: LatencyHistogram) -> None:
-        """Add the loop lag of every process there is."""
-        for link in list(self.links):
-            with contextlib.suppress(ValueError):  # it was closed meanwhile
+    def stats(self) -> EngineStats:
+        """What the processes say of themselves, those that have ended included; any thread."""
+        lag = LatencyHistogram()
+        lag.add(self._lag_of_ended.counts, self._lag_of_ended.total_s, self._lag_of_ended.max_s)
+        links = list(self.links)
+        for link in links:
+            with contextlib.suppress(ValueError):  # closed meanwhile
                 link.board.add_lag_to(lag)
+        return EngineStats(
+            loop_lag=freeze_latency(lag),
+            processes=max(sum(link.is_up for link in links), self._were_up),
+            deaths=self.deaths,
+            start_s=max(self._started_s, default=0.0),
+            rss_bytes=self._rss_bytes,
+            imports=dict(self._heavy),
+        )
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -303,7 +319,9 @@ class ProcessPool:
         for link in self.links:
             link.hang_up()
         await asyncio.gather(*(self._threads.run(link.reap, _REAP_S) for link in self.links), return_exceptions=True)
+        self._were_up = sum(link.is_up for link in self.links)
         for link in self.links:
+            link.board.add_lag_to(self._lag_of_ended)
             link.close()
         self.links.clear()
         self._threads.close()

@@ -117,6 +117,11 @@ class Share:
         with self._lock:
             return self._queue.popleft() if self._queue and not self.closed else None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether one was given and not begun."""
+        return bool(self._queue) and not self.closed
+
     def sample(self, ticket: int) -> SampleRef:
         """As the parent described it."""
         return self._given[ticket].sample
@@ -221,7 +226,8 @@ class Share:
                 self._announce_idle()
                 return
             if item.slab is None and error is None:
-                if self.recipe.workspace.arena is not None:  # the fields came while it was being decoded
+                # The fields came while it was being decoded; `know_fields` may have seen that it was all but done.
+                if self.recipe.workspace.arena is not None and self._probe is item:
                     self._probe = None
                     self._enter(item)
                 return

@@ -109,8 +109,7 @@ class ProcessStream(Stream):
 
     def _links(self) -> list[Link]:
         """The processes that may work for this stream: no more than it has workers, or requests."""
-        up = [link for link in self._pool.links if link.is_up]
-        return up[: min(self.workers, self.concurrency)]
+        return [link for link in self._pool.links[: min(self.workers, self.concurrency)] if link.is_up]
 
     def _least_busy(self) -> Link | None:
         free = [link for link in self._links() if not link.is_solo]
@@ -220,6 +219,8 @@ class ProcessStream(Stream):
         if link.is_solo or self._suspects:
             link.is_solo = False
             self._pool.dispatch_all()
+        else:
+            self.dispatch()  # the window may have moved, or this process had all that one may have
 
     def on_arrived(self, link: Link, tickets: list[int]) -> None:
         """Slots for them as far as steps are open."""

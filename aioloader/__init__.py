@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aioloader.types import FieldSpec as FieldSpec
     from aioloader.types import SampleRef as SampleRef
     from aioloader.types import Store as Store
+    from aioloader.types import UpTo as UpTo
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ _HOMES = {
     "S3Store": "aioloader.storage.s3",
     "SampleRef": "aioloader.types",
     "Store": "aioloader.types",
+    "UpTo": "aioloader.types",
     "from_dataframe": "aioloader.dataset.dataframe",
     "from_samples": "aioloader.dataset.listed",
     "image_folder": "aioloader.dataset.image_folder",

@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aioloader.dataset.samples import Dataset
-from aioloader.decode.function import as_decoder
+from aioloader.decode.function import as_decoder, checked_spec
 from aioloader.engine.iterate import AsyncEpochIterator, EpochIterator
 from aioloader.engine.job import Job, Workspace
 from aioloader.engine.ledger import Ledger, LedgerEntry, read_skip_list
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from aioloader.engine.options import OnError, Order
-    from aioloader.types import Batch, Decoder, Transform
+    from aioloader.types import Batch, Decoder, Transform, Tree
 
 
 class _Base:
@@ -40,6 +40,7 @@ class _Base:
         *,
         decode: Decoder | Any,
         transform: Transform | None = None,
+        spec: Tree | None = None,
         batch_size: int = 32,
         shuffle: bool = False,
         seed: int | None = None,
@@ -111,6 +112,7 @@ class _Base:
             weights=weight_column(data, sample_weight),
             class_weights=class_weights(data, class_weight),
             is_padded=world_size > 1 and not plan.drop_last,
+            spec=None if spec is None else checked_spec("spec", repr(spec), spec),
         )
         self._open_session()
 
@@ -212,13 +214,15 @@ class Loader(_Base):
     ``workers`` are. A batch is a `Batch`: a tuple of numpy arrays with the batch axis first.
 
     Options: ``decode`` a `Decoder` or a function of ``(data[, sample[, rng]])``; ``transform(decoded, rng)`` is
-    called after it. ``batch_size`` samples a batch on this rank. ``shuffle`` with ``seed``; ``seed=None`` draws one.
-    ``drop_last="auto"`` leaves a short last batch out when shuffling (unless it would be the only one).
-    ``concurrency`` requests in flight, ``workers`` parallel decoders, ``use_multiprocessing`` processes instead of
-    threads, ``max_queue_size`` finished batches: numbers, or "auto". ``order="strict"`` gives the same batches in
-    every run; ``"window"`` and ``"any"`` batch samples as they arrive, out of order by at most the look-ahead, or
-    16,384 samples: a slow one then delays nobody. ``on_error="raise"``, or ``"skip"``: a good sample
-    of the same batch stands in, ``batch.valid`` is False there, the ``ledger`` file names it, and more than
+    called after it. ``spec`` declares the fields of what they return (`FieldSpec`, or a tree of them) in the place of
+    the first sample: for sides that differ (``FieldSpec((UpTo(512),), "int32")``: each batch is padded to its longest
+    sample) and for text (``FieldSpec.text(max_bytes)``). ``batch_size`` samples a batch on this rank. ``shuffle`` with
+    ``seed``; ``seed=None`` draws one. ``drop_last="auto"`` leaves a short last batch out when shuffling (unless it
+    would be the only one). ``concurrency`` requests in flight, ``workers`` parallel decoders, ``use_multiprocessing``
+    processes instead of threads, ``max_queue_size`` finished batches: numbers, or "auto". ``order="strict"`` gives the
+    same batches in every run; ``"window"`` and ``"any"`` batch samples as they arrive, out of order by at most the
+    look-ahead, or 16,384 samples: a slow one then delays nobody. ``on_error="raise"``, or ``"skip"``: a good sample of
+    the same batch stands in, ``batch.valid`` is False there, the ``ledger`` file names it, and more than
     ``max_error_rate`` raises. ``skip_list`` is such a ledger (or keys) to leave out. ``max_memory`` bounds batches and
     fetched bodies ("2GB"). ``class_weight`` (class id or name to weight) and ``sample_weight`` (a column of the
     manifest) add a third array. ``rank`` of ``world_size`` processes reads its share. ``stall_timeout_s`` without any

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from aioloader.errors import DecodeError, ShapeMismatchError
-from aioloader.types import FieldSpec, Tree
+from aioloader.types import FieldSpec, Tree, UpTo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -84,10 +84,10 @@ def check_fits(spec: Tree, tree: Tree, *, key: str = "", first_key: str | None =
     """
     if isinstance(spec, FieldSpec) and type(tree) is np.ndarray and _fits(tree, spec):
         return [tree]  # the common case: one array
-    whose = "spec() of the decoder declares" if first_key is None else f"the first sample ({first_key}) set"
+    whose = "its spec declares" if first_key is None else f"the first sample ({first_key}) set"
     arrays: list[NDArray[np.generic]] = []
     for path, field, leaf in _pair(spec, tree, "", lambda names: _other_fields(names, tree, whose, key)):
-        array = _as_array(leaf, path, key)
+        array = _as_text(leaf, field, path, key) if field.is_text else _as_array(leaf, path, key)
         if not _fits(array, field):
             raise _other_leaf(_spec_of_leaf(array), field, path, whose, key)
         arrays.append(array)
@@ -161,7 +161,7 @@ def _as_array(leaf: Any, path: str, key: str) -> NDArray[np.generic]:
         raise DecodeError(
             f"the decoder returned {type(leaf).__name__} for {path}",
             key,
-            "Return numbers, or map strings to ids.",
+            "Return numbers, map strings to ids, or declare text: Loader(..., spec=FieldSpec.text(max_bytes)).",
         )
     try:
         array = np.asarray(leaf)
@@ -180,14 +180,33 @@ def _as_array(leaf: Any, path: str, key: str) -> NDArray[np.generic]:
     raise DecodeError(f"the decoder returned {what} for {path}", key, hint)
 
 
+def _as_text(leaf: Any, field: FieldSpec, path: str, key: str) -> NDArray[np.uint8]:
+    if not isinstance(leaf, str):
+        raise DecodeError(f"the decoder returned {type(leaf).__name__} for {path}, which is text", key, "Return a str.")
+    encoded = leaf.encode()
+    if len(encoded) > field.shape[0]:
+        raise ShapeMismatchError(
+            f"{path} has {len(encoded)} bytes of UTF-8, and its field {field.shape[0]}",
+            key,
+            "Raise max_bytes, or cut it.",
+        )
+    return np.frombuffer(encoded, np.uint8)
+
+
 def _spec_of_leaf(array: NDArray[np.generic]) -> FieldSpec:
     return FieldSpec(tuple(array.shape), array.dtype.newbyteorder("="))
 
 
 def _fits(array: NDArray[Any], field: FieldSpec) -> bool:
-    if array.shape != field.shape:
+    if array.shape != field.shape and not (field.is_variable and _fits_within(array.shape, field.shape)):
         return False
     return array.dtype == field.dtype or array.dtype.newbyteorder("=") == field.dtype
+
+
+def _fits_within(shape: tuple[int, ...], bounds: tuple[int, ...]) -> bool:
+    return len(shape) == len(bounds) and all(
+        side <= bound if isinstance(bound, UpTo) else side == bound for side, bound in zip(shape, bounds, strict=True)
+    )
 
 
 def _other_fields(names: list[str], tree: Tree, whose: str, key: str) -> ShapeMismatchError:
@@ -201,7 +220,12 @@ def _other_fields(names: list[str], tree: Tree, whose: str, key: str) -> ShapeMi
 
 def _other_leaf(got: FieldSpec, expected: FieldSpec, path: str, whose: str, key: str) -> ShapeMismatchError:
     if got.shape != expected.shape:
-        hint = "Resize to one size (ImageDecoder(size=(height, width))), or pad in transform=."
+        hint = (
+            "Resize to one size (ImageDecoder(size=(height, width))), or declare what may differ: "
+            "Loader(..., spec=FieldSpec((UpTo(longest), ...), dtype)) pads each batch."
+        )
+        if expected.is_variable:
+            hint = "Raise UpTo, or cut it."
     else:
         hint = f"Cast in the decoder or in transform=: .astype('{expected.dtype}')."
     return ShapeMismatchError(f"{path} is {got}, but {whose} {expected}", key, hint)

@@ -57,12 +57,38 @@ class SampleRef:
         return f"SampleRef(index={self.index}, key={shown_key(self.key)!r}{known})"
 
 
+class UpTo(int):
+    """A side of a `FieldSpec`'s shape that differs from sample to sample, at most this long: ``(UpTo(512),)``."""
+
+    def __repr__(self) -> str:
+        return f"UpTo({int(self)})"
+
+
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """Shape and dtype of one field of one sample, without the batch axis."""
+    """Shape and dtype of one field of one sample, without the batch axis.
+
+    Sides may be `UpTo`: a batch is then as long as its longest sample, the rest of the shorter ones is ``fill``. `text`
+    makes a field of strings.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    fill: float = 0
+    is_text: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", np.dtype(self.dtype))
+
+    @classmethod
+    def text(cls, max_bytes: int) -> FieldSpec:
+        """Strings of at most ``max_bytes`` bytes of UTF-8; in a batch a numpy array of ``str``, ``(N,)``."""
+        return cls((UpTo(max_bytes),), np.dtype(np.uint8), is_text=True)
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether samples may differ in shape."""
+        return any(isinstance(side, UpTo) for side in self.shape)
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> FieldSpec:
@@ -75,7 +101,7 @@ class FieldSpec:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return f"{self.dtype}{list(self.shape)}"
+        return f"text of at most {self.shape[0]} bytes" if self.is_text else f"{self.dtype}{list(self.shape)}"
 
 
 class Batch(tuple[Any, ...]):

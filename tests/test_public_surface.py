@@ -30,6 +30,7 @@ SURFACE = [
     "S3Store",
     "SampleRef",
     "Store",
+    "UpTo",
     "__version__",
     "errors",
     "from_dataframe",

@@ -18,11 +18,15 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class FieldPlace:
-    """One field: its spec, and the offset in bytes of its ``(batch_size, *shape)`` array."""
+    """One field: its spec, and the offset in bytes of its ``(batch_size, *shape)`` array.
+
+    Where samples differ in shape, ``shapes_offset`` is that of their shapes (int64, ``(batch_size, ndim)``), else -1.
+    """
 
     path: str
     spec: FieldSpec
     offset: int
+    shapes_offset: int = -1
 
 
 @dataclass(frozen=True)
@@ -49,5 +53,13 @@ class Layout:
 
         positions_offset = place(batch_size * np.dtype(np.int64).itemsize)
         valid_offset = place(batch_size)
-        fields = tuple(FieldPlace(path, spec, place(batch_size * spec.nbytes)) for path, spec in flatten(structure))
+        fields = tuple(
+            FieldPlace(
+                path,
+                spec,
+                place(batch_size * spec.nbytes),
+                place(batch_size * len(spec.shape) * np.dtype(np.int64).itemsize) if spec.is_variable else -1,
+            )
+            for path, spec in flatten(structure)
+        )
         return cls(structure, batch_size, positions_offset, valid_offset, fields, cursor)

@@ -10,9 +10,11 @@ import numpy as np
 from aioloader.tree import unflatten
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from aioloader.batch.layout import Layout
+    from aioloader.batch.layout import FieldPlace, Layout
     from aioloader.types import Tree
 
 NOT_FILLED = -1
@@ -50,6 +52,15 @@ class Slab:
         self.positions = self._header(self.buffer, layout.positions_offset, np.dtype(np.int64))
         self.valid = self._header(self.buffer, layout.valid_offset, np.dtype(np.bool_))
         self.fields = field_views(self.buffer, layout)
+        self.shapes = [self._shapes(place) for place in layout.fields]
+        """Of each field whose samples differ in shape: int64 ``(batch_size, ndim)``; None for the others."""
+
+    def _shapes(self, place: FieldPlace) -> NDArray[np.int64] | None:
+        if place.shapes_offset < 0:
+            return None
+        shape = self.layout.batch_size, len(place.spec.shape)
+        stop = place.shapes_offset + shape[0] * shape[1] * np.dtype(np.int64).itemsize
+        return self.buffer[place.shapes_offset : stop].view(np.int64).reshape(shape)
 
     def _header(self, buffer: NDArray[np.uint8], offset: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         return buffer[offset : offset + self.layout.batch_size * dtype.itemsize].view(dtype)
@@ -66,6 +77,17 @@ class Slab:
             [field[index : index + 1].reshape(field.shape[1:]) for field in self.fields],
         )
 
+    def write(self, index: int, leaves: Sequence[NDArray[Any]]) -> None:
+        """Fill a slot's first fields with ``leaves``, which fit them; the label's field may follow."""
+        for field, shapes, place, leaf in zip(self.fields, self.shapes, self.layout.fields, leaves, strict=False):
+            if shapes is None:
+                field[index] = leaf
+            else:
+                slot = field[index]
+                slot[...] = place.spec.fill
+                slot[tuple(map(slice, leaf.shape))] = leaf
+                shapes[index] = leaf.shape
+
     def mark(self, index: int, position: int) -> None:
         """The slot holds the sample of ``position``."""
         self.positions[index] = position
@@ -73,5 +95,7 @@ class Slab:
 
     def copy_slot(self, source: int, target: int) -> None:
         """Fill a slot with another one's bytes; it stays marked as not valid."""
-        for field in self.fields:
+        for field, shapes in zip(self.fields, self.shapes, strict=True):
             field[target] = field[source]
+            if shapes is not None:
+                shapes[target] = shapes[source]

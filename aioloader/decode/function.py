@@ -48,15 +48,7 @@ class BoundDecoder:
     def spec(self) -> Tree | None:
         """The declared fields, or None; `OptionError` where a leaf is no `FieldSpec`."""
         spec = self.declared()
-        if spec is None:
-            return None
-        leaves = flatten(spec)
-        for path, leaf in leaves:
-            if not isinstance(leaf, FieldSpec):
-                raise OptionError("decode", self.name, f"FieldSpec from spec() for {path}, not {leaf!r}")
-        if not leaves:
-            raise OptionError("decode", self.name, "spec() to return a FieldSpec, a tree of them, or None")
-        return spec
+        return None if spec is None else checked_spec("decode", self.name, spec)
 
     def decode(self, data: bytes, sample: SampleRef, rng: np.random.Generator | None, out: Tree | None = None) -> Tree:
         """What the decoder returns for one sample; ``out`` itself where it was written."""
@@ -69,6 +61,17 @@ class BoundDecoder:
     ) -> Tree:
         """The same for an async decoder. Cancelling cancels the user's coroutine and drops the sample."""
         return await cast("Awaitable[Tree]", self.target(*(data, sample, rng, out)[: self.argument_count]))
+
+
+def checked_spec(option: str, got: str, spec: Tree) -> Tree:
+    """``spec`` if it is a `FieldSpec` or a tree of them; `OptionError` naming ``option`` where it is not."""
+    leaves = flatten(spec)
+    for path, leaf in leaves:
+        if not isinstance(leaf, FieldSpec):
+            raise OptionError(option, got, f"a FieldSpec for {path}, not {leaf!r}")
+    if not leaves:
+        raise OptionError(option, got, "a FieldSpec, or a tree of them with at least one")
+    return spec
 
 
 def as_decoder(decode: object) -> BoundDecoder:

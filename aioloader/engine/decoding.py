@@ -129,5 +129,4 @@ def _write(fields: Fields, slab: Slab, item: Item) -> None:
     structure = slab.layout.structure
     expected = structure if fields.decoder_fills_all else structure[0]
     leaves = check_fits(expected, item.decoded, key=shown_key(item.sample.key), first_key=fields.first_key)
-    for field, leaf in zip(slab.fields, leaves, strict=False):  # the label's field may follow
-        field[item.slot] = leaf
+    slab.write(item.slot, leaves)

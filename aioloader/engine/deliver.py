@@ -41,7 +41,12 @@ def deliver(job: Job, step: Step) -> Batch:
     _verify(step, slab)
     valid = slab.valid[: step.slots].copy()
     valid[step.n_real :] = False  # another rank's samples, standing in so that all ranks have equal batches
-    arrays = [array[: step.slots] for array in lend(job, slab)]
+    shapes = [None if known is None else known[: step.slots].copy() for known in slab.shapes]
+    views = lend(job, slab)
+    arrays = [
+        array[: step.slots] if known is None else collate(array[: step.slots], known, is_text=place.spec.is_text)
+        for array, known, place in zip(views, shapes, slab.layout.fields, strict=True)
+    ]
     parts = unflatten(slab.layout.structure, arrays)
     if job.weights is not None or job.class_weights is not None or (job.is_padded and len(parts) == 2):
         parts = (*parts[:2], sample_weights(job, step, parts, valid))
@@ -49,6 +54,13 @@ def deliver(job: Job, step: Step) -> Batch:
         for _, weights in flatten(parts[-1]):  # the decoder's own
             weights[~valid] = 0
     return Batch.build(parts, sample_ids=step.sample_ids, valid=valid, epoch=step.epoch, step=step.number)
+
+
+def collate(array: NDArray[Any], shapes: NDArray[np.int64], *, is_text: bool) -> NDArray[Any]:
+    """Samples of different shapes as one array: a view cut to the longest of each side, or an array of ``str``."""
+    if is_text:
+        return np.array([bytes(row[:length]).decode() for row, (length,) in zip(array, shapes.tolist(), strict=True)])
+    return array[(slice(None), *map(slice, shapes.max(axis=0).tolist()))]
 
 
 def lend(job: Job, slab: Slab) -> list[NDArray[Any]]:

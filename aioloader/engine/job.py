@@ -81,13 +81,15 @@ class Workspace:
         """Made when the fields are known, gone while the loader is closed."""
         self.first_key: str | None = None
         """The sample that set the fields; None where the decoder's ``spec()`` declared them."""
+        self.by_decoder = False
+        """Whether the decoder's own ``spec()`` declared the fields: then it may write into a slot."""
         self.decoder_fills_all = False
         """Whether the decoder returns the batch's whole tuple; else the label is the dataset's."""
 
     @property
     def is_declared(self) -> bool:
         """Whether the decoder's ``spec()`` set the fields (then there is no transform)."""
-        return self.layout is not None and self.first_key is None
+        return self.layout is not None and self.first_key is None and self.by_decoder
 
     @property
     def open_steps(self) -> int:
@@ -132,7 +134,7 @@ class Workspace:
             )
         return affordable
 
-    def settle(self, decoded: Tree, label: FieldSpec | None, first_key: str | None) -> None:
+    def settle(self, decoded: Tree, label: FieldSpec | None, first_key: str | None, *, by_decoder: bool = True) -> None:
         """Make the ring from the specs of what the decoder returns and of the label; the first call wins.
 
         Raises `OptionError` where not even two slabs fit ``slab_bytes``.
@@ -145,6 +147,7 @@ class Workspace:
                 self._make_ring(layout)
                 self.layout = layout
                 self.first_key = first_key
+                self.by_decoder = by_decoder
 
     def _make_ring(self, layout: Layout) -> None:
         slabs = self._ring_slabs(layout.nbytes)
@@ -175,7 +178,8 @@ class Job:
     """Everything a stream needs to know; shared by all streams of a loader, written by none.
 
     ``weights`` are per-sample weights (float32, all samples), ``class_weights`` maps a label to its weight.
-    ``is_padded`` says that a step may hold stand-ins for other ranks' samples.
+    ``is_padded`` says that a step may hold stand-ins for other ranks' samples. ``spec`` are the fields of what decoder
+    and transform return, where the user said so.
     """
 
     samples: Samples
@@ -190,6 +194,7 @@ class Job:
     weights: NDArray[np.float32] | None = None
     class_weights: Mapping[int, float] | None = None
     is_padded: bool = False
+    spec: Tree | None = None
 
     def is_fatal(self, error: SampleError) -> bool:
         """Whether the failure ends the stream: always, unless skipping was asked for and makes sense."""

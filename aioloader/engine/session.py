@@ -13,6 +13,7 @@ from aioloader.engine.processes.recipe import PackedRecipe
 from aioloader.engine.processes.stream import ProcessStream
 from aioloader.engine.stream import ThreadStream
 from aioloader.errors import LoaderClosedError
+from aioloader.tree import flatten
 
 if TYPE_CHECKING:
     from aioloader.engine.job import Job
@@ -65,16 +66,22 @@ class Session:
     def _begin(self) -> tuple[LoopLease, Shared]:
         if self.closed:
             raise LoaderClosedError("this loader is closed; create a new one")
-        if self.job.workspace.layout is None and self.job.transform is None:
-            declared = self.job.decoder.spec()
-            if declared is not None:
-                self.job.workspace.settle(declared, self.job.samples.label_spec, None)
+        if self.job.workspace.layout is None:
+            self._declare_fields()
         self.job.workspace.open()
         if self.job.options.use_multiprocessing and self.holdings.recipe is None:
             self.holdings.recipe = PackedRecipe(self.job)
         lease, shared = self.holdings.take(self.job.options.workers)
         lease.check()
         return lease, shared
+
+    def _declare_fields(self) -> None:
+        job = self.job
+        if job.spec is not None:
+            job.workspace.settle(job.spec, job.samples.label_spec, None, by_decoder=False)
+        elif job.transform is None and (declared := job.decoder.spec()) is not None:
+            is_variable = any(leaf.is_variable for _, leaf in flatten(declared))
+            job.workspace.settle(declared, job.samples.label_spec, None, by_decoder=not is_variable)
 
     def engine_stats(self) -> EngineStats:
         """What the loop and the worker processes say of themselves; all zero before anything runs."""

@@ -334,7 +334,9 @@ class StreamState:
             self.closed = True
             self.broken = self.broken or broken
             self._items.clear()
-            ring = self._ring_at_close = self.job.workspace.ring
+            ring = self.job.workspace.ring
+            if self._workers_elsewhere:
+                self._ring_at_close = ring
             for step in self._steps.values():
                 if ring is None or step.slab is None:
                     continue
@@ -352,6 +354,7 @@ class StreamState:
         """After `close`, when no other process writes any more: its slabs go back."""
         with self._lock:
             slabs, self._out_of_ring = self._out_of_ring, []
+            ring, self._ring_at_close = self._ring_at_close, None  # whoever keeps the stream keeps no slabs
         for slab in slabs:
-            if self._ring_at_close is not None:
-                self._ring_at_close.give_back(slab)
+            if ring is not None:
+                ring.give_back(slab)

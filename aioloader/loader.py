@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import weakref
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from aioloader.dataset.samples import Dataset
 from aioloader.decode.function import as_decoder, checked_spec
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 class _Base:
     """What both loaders are made of; see `Loader` for the options."""
+
+    _starts_early: ClassVar[bool]
+    """Whether worker processes start when the loader is made: it blocks for some milliseconds."""
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class _Base:
         plan = rank_plan(len(data), knobs.batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
         self._data = data
         self._seed = secrets.randbits(32) if checked is None else checked
-        self._knobs = describe(knobs, options) | {"drop_last": describe_plan(plan)}
+        self._knobs = {"decode": repr(as_decoder(decode))} | describe(knobs, options) | {"drop_last": describe_plan(plan)}
         self._next_epoch = 0
         self._job = Job(
             samples=data,
@@ -115,6 +118,8 @@ class _Base:
             spec=None if spec is None else checked_spec("spec", repr(spec), spec),
         )
         self._open_session()
+        if options.use_multiprocessing and self._starts_early:
+            self._session.begin()  # interpreters take 0.2 to 0.4 s to start: while a model is being built
 
     def _open_session(self) -> None:
         """What runs; a closed loader gets a new one when it is used again."""
@@ -232,6 +237,8 @@ class Loader(_Base):
     failed sample's error, `StalledError`, `StreamReplacedError` or `LoaderClosedError`.
     """
 
+    _starts_early = True
+
     def __iter__(self) -> EpochIterator:
         """The next epoch; a second live iterator replaces the first."""
         return self.open_epoch(epochs_ahead=self._epochs_ahead)
@@ -283,6 +290,8 @@ class AsyncLoader(_Base):
 
     A cancelled ``__anext__`` loses nothing: the batch is there for the next.
     """
+
+    _starts_early = False
 
     def __aiter__(self) -> AsyncEpochIterator:
         """The next epoch; a second live iterator replaces the first."""

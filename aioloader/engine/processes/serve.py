@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _MEGABYTE = 1_000_000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
+_SWITCH_INTERVAL_S = 0.001
+"""A decoder that holds the GIL delays each turn of the loop by this much: 1 to 2 ms where CPython's 5 ms made 5 to 8,
+for the same CPU a sample (docs/notes/engine.md)."""
+
 
 class _Running:
     """A stream in this child."""
@@ -289,6 +293,7 @@ def _keep_freed_memory() -> None:
 def serve(channel: socket.socket, descriptors: socket.socket, board_descriptor: int) -> None:
     """Serve the parent at the other end of ``channel``; returns never."""
     _keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     loop = new_loop()
     asyncio.set_event_loop(loop)
     board = Board(board_descriptor)

@@ -32,8 +32,7 @@ from aioloader.types import SampleRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MEGABYTE = 1_000_000
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_ARENA_MAX = -8
 
 _SWITCH_INTERVAL_S = 0.001
 """A decoder that holds the GIL delays each turn of the loop by this much: 1 to 2 ms where CPython's 5 ms made 5 to 8,
@@ -282,17 +281,231 @@ def leave(status: int = 0) -> None:
     os._exit(status)
 
 
+def _use_one_heap() -> None:
+    """Bodies are allocated in one thread and freed in another: glibc's heap for each thread would keep what is freed.
+
+    Peak of two children with 15 MB for bodies: 47 MB with one heap, 57 to 64 with one a thread; the same CPU a sample.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def serve(self, channel: socket.socket) -> None:
+        """Begin to listen; returns at once."""
+        channel.setblocking(False)
+        _, self._frames = await self._loop.connect_accepted_socket(lambda: Frames(self._on_frame, leave), channel)
+        self.send(ToParent.UP, in_json({"pid": os.getpid()}))
+
+    def send(self, kind: int, payload: bytes) -> None:
+        """From any thread."""
+        if threading.get_ident() == self._loop_thread:
+            if self._frames is not None:
+                self._frames.send(kind, payload)
+        else:
+            self._loop.call_soon_threadsafe(self.send, kind, payload)
+
+    def _on_frame(self, kind: int, payload: bytes) -> None:
+        try:
+            self._handlers[kind](pickle.loads(payload))
+        except BaseException:  # a defect of ours; the parent sees the death and this text
+            traceback.print_exc()
+            leave(70)
+
+    # -- loaders ---------------------------------------------------------------------------------------------
+
+    def _job(self, message: tuple[int, bytes, int]) -> None:
+        number, payload, seed = message
+        started = monotonic()
+        before = set(sys.modules)
+        try:
+            self._recipes[number] = ChildRecipe(payload, seed)
+        except BaseException as exc:
+            text = "".join(traceback.format_exception(exc)).rstrip()
+            facts = {"recipe": number, "error": f"{type(exc).__name__}: {exc}", "traceback": text}
+            self.send(ToParent.UNLOADABLE, in_json(facts))
+            return
+        heavy = sorted({"tensorflow", "torch", "jax"} & (set(sys.modules) - before))
+        self.send(
+            ToParent.UP,
+            in_json(
+                {
+                    "pid": os.getpid(),
+                    "loaded_s": monotonic() - started,
+                    "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                    "heavy": heavy,
+                }
+            ),
+        )
+
+    def _fields(self, message: dict[str, Any]) -> None:
+        _, descriptors, _, _ = socket.recv_fds(self._descriptors, 1, 1)  # sent before the frame was
+        recipe = self._recipes.get(message["recipe"])
+        arena = Arena(message["layout"], message["slabs"], descriptors[0])
+        arena.close()  # the mapping is enough
+        if recipe is None:
+            return  # it could not be loaded
+        recipe.workspace.know(
+            arena,
+            is_declared=message["is_declared"],
+            first_key=message["first_key"],
+            decoder_fills_all=message["decoder_fills_all"],
+        )
+        for running in self._streams.values():
+            if running.recipe == message["recipe"]:
+                running.share.know_fields()
+                running.worker.announce(1)
+
+    def _forget(self, number: int) -> None:
+        recipe = self._recipes.pop(number, None)
+        if recipe is not None:
+            task = self._loop.create_task(_close(recipe))
+            _closing.add(task)
+            task.add_done_callback(_closing.discard)
+
+    # -- streams ---------------------------------------------------------------------------------------------
+
+    def _limits(self, message: dict[str, Any]) -> None:
+        self._bodies.resize(message["body_bytes"])
+        for origin, requests in message["origins"].items():
+            self._origin(origin).resize(requests)
+
+    def _origin(self, origin: str) -> Budget:
+        return self._origins.setdefault(origin, Budget(1))
+
+    def _stream(self, message: dict[str, Any]) -> None:
+        recipe = self._recipes.get(message["recipe"])
+        if recipe is None:
+            return
+        counters = Counters()
+        number, origin = message["stream"], recipe.store.origin
+        share = Share(
+            number, recipe, self._board, counters, self.send, self._loop.call_soon_threadsafe, message["probe"]
+        )
+        bodies, requests = self._bodies.open(message["body_limit"]), self._origin(origin).open()
+        worker = Worker(
+            share,
+            recipe,
+            recipe.store,
+            concurrency=message["concurrency"],
+            workers=1,
+            threads=self._threads,
+            bodies=bodies,
+            body_bytes=message["body_limit"] or self._bodies.capacity,
+            requests=requests,
+            counters=counters,
+            post=self._loop.call_soon_threadsafe,
+            is_ending=lambda: False,
+        )
+        running = _Running(share, worker, message["recipe"], origin)
+        self._streams[number] = running
+        if not worker.is_inline:
+            self._threads.add(worker, 1)
+        share.on_idle = partial(self._loop.call_soon_threadsafe, self._maybe_ended, number)
+        running.task = self._loop.create_task(worker.run())
+
+        def finish(_: asyncio.Task[None]) -> None:
+            self._threads.remove(worker)
+            share.close()
+            bodies.close()
+            requests.close()
+            self._maybe_ended(number)
+
+        running.task.add_done_callback(finish)
+        self._lag.start()
+
+    def _run(self, message: tuple[int, list[tuple[Any, ...]], dict[int, int]]) -> None:
+        number, rows, slabs = message
+        running = self._streams.get(number)
+        if running is None:
+            return
+        for index, slab in slabs.items():
+            running.share.open_slab(index, slab)
+        running.share.give(
+            [(ticket, epoch, position, _sample(facts), place) for ticket, epoch, position, facts, place in rows]
+        )
+        running.worker.go_on()
+
+    def _places(self, message: tuple[int, list[tuple[int, int, int]]]) -> None:
+        number, places = message
+        running = self._streams.get(number)
+        if running is not None and not running.share.closed:
+            running.share.place(places)
+            running.worker.announce(len(places))
+
+    def _slab(self, message: tuple[int, int, int]) -> None:
+        number, index, slab = message
+        running = self._streams.get(number)
+        if running is not None:
+            running.share.open_slab(index, slab)
+            running.worker.announce(1)
+
+    def _probe(self, message: tuple[int, int]) -> None:
+        number, ticket = message
+        running = self._streams.get(number)
+        if running is not None:
+            running.share.probe(ticket)
+            running.worker.announce(1)
+
+    def _end(self, number: int) -> None:
+        running = self._streams.get(number)
+        if running is None or running.task is None:
+            self.send(ToParent.ENDED, in_json({"stream": number}))
+            return
+        running.share.close()
+        running.task.cancel()
+
+    def _maybe_ended(self, number: int) -> None:
+        running = self._streams.get(number)
+        if running is not None and running.task is not None and running.task.done() and running.share.is_idle:
+            del self._streams[number]
+            self.send(ToParent.ENDED, in_json({"stream": number}))
+            if not self._streams:
+                self._lag.stop()
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+async def _close(recipe: ChildRecipe) -> None:
+    with contextlib.suppress(Exception):  # there is nobody to tell
+        await recipe.store.aclose()
+
+
+def _sample(facts: tuple[Any, ...]) -> SampleRef:
+    index, key, label, size_bytes, etag, byte_range, columns = facts
+    return SampleRef(
+        index=index,
+        key=key,
+        label=label,
+        size_bytes=size_bytes,
+        etag=etag,
+        byte_range=byte_range,
+        columns=columns or {},
+    )
+
+
+def leave(status: int = 0) -> None:
+    """End this process now: a decoder that still runs must not keep it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status)
+
+
 def _keep_freed_memory() -> None:
     """Have glibc reuse the big blocks that decoders allocate and free, instead of mapping fresh pages each time."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, 64 * _MEGABYTE)
+        if os.environ.get("NOMALL"): return
+        mallopt(-8, int(os.environ.get("ARENAS", "1")))
+        if os.environ.get("ONLYA"): return
+        mallopt(_M_MMAP_THRESHOLD, int(os.environ.get("MMT","64")) * _MEGABYTE)
         mallopt(_M_TRIM_THRESHOLD, 128 * _MEGABYTE)
 
 
 def serve(channel: socket.socket, descriptors: socket.socket, board_descriptor: int) -> None:
     """Serve the parent at the other end of ``channel``; returns never."""
-    _keep_freed_memory()
+    _use_one_heap()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     loop = new_loop()
     asyncio.set_event_loop(loop)

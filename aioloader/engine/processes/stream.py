@@ -359,6 +359,7 @@ class ProcessStream(Stream):
             self._pool.detach(self)
             self._is_attached = False
             self._all_ended.set()
+            self._pool.dispatch_all()  # the loader's next stream may have found no slab free
 
     def on_ended(self, link: Link) -> None:
         """Neither reads nor writes for us any more."""

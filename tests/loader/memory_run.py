@@ -1,0 +1,55 @@
+"""Run by `test_memory_bound`: a loader with large bodies and a consumer that lets it run ahead; prints what it took.
+
+Arguments: a folder of .bin files of one size, "threads" or "processes", max_memory. Memory is the proportional set
+size of this process and its children, beyond what they take once they are up and have read a few small samples.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+import aioloader as al
+
+
+def taken() -> int:
+    """Bytes of the whole process tree; memory that several map counts once."""
+    me = psutil.Process()
+    return sum(process.memory_full_info().pss for process in [me, *me.children(recursive=True)])
+
+
+def run(folder: Path, max_memory: str, *, use_multiprocessing: bool) -> dict[str, int]:
+    data = al.image_folder(folder, extensions=".bin", label_mode=None)
+    size = next(iter(folder.rglob("*.bin"))).stat().st_size
+    small = al.image_folder(folder, extensions=".small", label_mode=None)
+    options = {"use_multiprocessing": use_multiprocessing, "workers": 2, "concurrency": 16}
+    with al.Loader(small, decode=al.RawDecoder(shape=(100,)), batch_size=4, **options) as warm:  # type: ignore[arg-type]
+        list(warm)
+        gc.collect()
+        before = taken()
+        peak = 0
+        with al.Loader(
+            data,
+            decode=al.RawDecoder(shape=(size,)),
+            batch_size=4,
+            max_memory=max_memory,
+            **options,  # type: ignore[arg-type]
+        ) as loader:
+            kept = []
+            for batch in loader:
+                kept = [*kept[-2:], batch]
+                fetched = -1
+                while fetched != loader.stats().bytes_fetched:  # it runs ahead as far as it may
+                    fetched = loader.stats().bytes_fetched
+                    time.sleep(0.02)
+                    peak = max(peak, taken() - before)
+            return {"peak": peak, "bound": loader.memory_bound(), "whole": len(data) * size}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(Path(sys.argv[1]), sys.argv[3], use_multiprocessing=sys.argv[2] == "processes")))

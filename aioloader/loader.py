@@ -93,11 +93,12 @@ class _Base:
         plan = rank_plan(len(data), knobs.batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
         self._data = data
         self._seed = secrets.randbits(32) if checked is None else checked
-        self._knobs = {"decode": repr(as_decoder(decode))} | describe(knobs, options) | {"drop_last": describe_plan(plan)}
+        decoder = as_decoder(decode)
+        self._knobs = {"decode": repr(decoder), **describe(knobs, options), "drop_last": describe_plan(plan)}
         self._next_epoch = 0
         self._job = Job(
             samples=data,
-            decoder=as_decoder(decode),
+            decoder=decoder,
             transform=transform,
             order=EpochOrder(len(data), seed=self._seed, shuffle=shuffle),
             plan=plan,

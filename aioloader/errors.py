@@ -114,9 +114,14 @@ class SampleError(AioloaderError):
 
     def with_sample(self, sample_id: int, key: str = "") -> Self:
         """The same error, naming the sample (and its redacted ``key``); cause and traceback are kept."""
-        named = type(self)(
-            self.reason, key or self.key, self.hint, self.byte_range, self.attempts, self.stage, sample_id
-        )
+        fields = self.reason, key or self.key, self.hint, self.byte_range, self.attempts, self.stage, sample_id
+        kind = type(self)
+        if kind.__init__ is SampleError.__init__:
+            named = kind(*fields)
+        else:  # a user's subclass with a constructor of its own, which knows nothing of these
+            named = kind.__new__(kind, *self.args)
+            named.__dict__.update(self.__dict__)
+            named.key, named.sample_id = key or self.key, sample_id
         named.__cause__, named.__context__ = self.__cause__, self.__context__
         named.__suppress_context__ = self.__suppress_context__
         for note in getattr(self, "__notes__", ()):

@@ -59,6 +59,54 @@ EXIF_TURNS = {
 """The eight values of EXIF's Orientation tag (274)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What of a stored image goes where: ``source`` of it, resized to ``inner``, turned, into ``box`` of ``target``.
+
+    ``source`` and ``inner`` are in the stored image's orientation, ``box`` and ``target`` are upright.
+    """
+
+    turn: Turn
+    source: Box
+    inner: Size
+    box: Box
+    target: Size
+
+    def stored_view(self, out: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The view of ``out`` that takes ``inner`` as it is stored; what lies around it is made black."""
+        left, top, right, bottom = self.box
+        if (bottom - top, right - left) != self.target:
+            out[...] = 0
+            out = out[top:bottom, left:right]
+        return self.turn.stored_view(out)
+
+    def dct_divisor(self) -> int:
+        """8, 4, 2 or 1: how much smaller a JPEG may be decoded so that nothing is enlarged which was not.
+
+        Powers of two alone: libjpeg-turbo has fast code for these, and Pillow has no others.
+        """
+        left, top, right, bottom = self.source
+        height, width = self.inner
+        for divisor in (8, 4, 2):
+            if bottom - top >= divisor * height and right - left >= divisor * width:
+                return divisor
+        return 1
+
+
+def place(stored: Size, turn: Turn, size: Size | None, *, crop: bool, pad: bool) -> Placement:
+    """How an image of size ``stored`` becomes one of ``size`` (None: its own) after ``turn``."""
+    upright = turn.size(stored)
+    target = size or upright
+    source: Box = (0, 0, upright[1], upright[0])
+    box: Box = (0, 0, target[1], target[0])
+    if crop:
+        source = centre_crop(upright, target)
+    elif pad:
+        box = centre_pad(upright, target)
+    inner = turn.size((box[3] - box[1], box[2] - box[0]))
+    return Placement(turn, turn.stored_box(source, stored), inner, box, target)
+
+
 def centre_crop(source: Size, target: Size) -> Box:
     """The largest centred box of ``source`` with the aspect ratio of ``target``, Keras' to the pixel."""
     height, width = source

@@ -79,13 +79,17 @@ def open_image(data: bytes, formats: Collection[str], max_pixels: int) -> ImageF
             hint=f"Add {name!r} to formats= if that is meant.",
         )
     image = OPENERS[name](io.BytesIO(data))
-    width, height = image.size
+    check_pixels(image.size[1], image.size[0], max_pixels)
+    return image
+
+
+def check_pixels(height: int, width: int, max_pixels: int) -> None:
+    """`UnsafeImageError` for a header that announces more than ``max_pixels`` pixels."""
     if width * height > max_pixels:
         raise UnsafeImageError(
             f"its header says {width} x {height} pixels, more than max_pixels={max_pixels}",
             hint="Raise max_pixels= if such images are meant.",
         )
-    return image
 
 
 def _sniff(data: bytes) -> str:

@@ -39,8 +39,14 @@ class BadOption:
         BadOption("mode", {"mode": "rgb"}, "mode", "'L', 'RGB', 'RGBA'"),
         BadOption("list of modes", {"mode": ["RGB"]}, "mode", "'RGB'"),
         BadOption("interpolation", {"interpolation": "cubic"}, "interpolation", "'bicubic'"),
-        BadOption("fast", {"backend": "fast"}, "backend", "next release"),
-        BadOption("backend", {"backend": "opencv"}, "backend", "'pillow'"),
+        BadOption("backend", {"backend": "opencv"}, "backend", "'pillow', 'fast'"),
+        BadOption("aliased Pillow", {"antialias": False}, "antialias", "backend='fast'"),
+        BadOption(
+            "aliased cubic",
+            {"antialias": False, "backend": "fast", "interpolation": "bicubic"},
+            "antialias",
+            "'bilinear'",
+        ),
         BadOption(
             "crop and pad",
             {"size": (2, 2), "crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True},

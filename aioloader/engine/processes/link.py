@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CHILD = Path(__file__).with_name("child.py")
 
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 """A child decodes in one thread: libraries that start one per core are told so, unless the user said otherwise."""
 
 
@@ -79,7 +79,8 @@ class Link:
             "board": self.board.descriptor,
         }
         payload = pickle.dumps(start)
-        self._channel.sendall(struct.pack("<I", len(payload)) + payload)
+        with contextlib.suppress(OSError):  # it has died: the socket's end tells
+            self._channel.sendall(struct.pack("<I", len(payload)) + payload)
 
     async def connect(self, loop: AbstractEventLoop) -> None:
         """Listen to it from now on."""

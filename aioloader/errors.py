@@ -25,10 +25,13 @@
     │   │   └── ObjectChangedError          another ETag or size than the listing's
     │   ├── DecodeError                     the decoder raised; the cause is chained
     │   │   ├── UnsafeImageError            more pixels than ``max_pixels``, or a refused format
-    │   │   └── ShapeMismatchError          does not fit the spec the first sample set
+    │   │   ├── ShapeMismatchError          does not fit the spec the first sample set
+    │   │   └── WorkerDiedError             its decode ends worker processes; names it
     │   └── TransformError                  the user's transform raised; the cause is chained
     ├── SkipBudgetExceededError (RuntimeError)  ``on_error="skip"`` skipped more than ``max_error_rate``
     ├── StalledError (TimeoutError)         nothing moved within ``stall_timeout_s``; lists what was in flight
+    ├── WorkersFailedError (RuntimeError)   worker processes cannot be started, or die without finishing a sample
+    ├── RemoteError                         what a worker process raised, as text; only ever a cause
     └── InvariantError (RuntimeError)       us: a batch or an epoch did not add up; please report
 
 Every error survives ``pickle``: fields are passed positionally to ``Exception.__init__``. No error holds a

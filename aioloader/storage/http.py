@@ -10,6 +10,7 @@ from aioloader.storage.http_options import (
     IDLE_TIMEOUT_S,
     MAX_CONNECTIONS,
     MAX_OBJECT_BYTES,
+    TRANSPORT,
     HeaderSource,
     HTTPOptions,
     require_private_channel,
@@ -48,6 +49,7 @@ class HTTPStore:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_object_bytes: int = MAX_OBJECT_BYTES,
+        transport: str = TRANSPORT,
     ) -> None:
         self._options = HTTPOptions(
             headers=headers,
@@ -57,6 +59,7 @@ class HTTPStore:
             connect_timeout_s=connect_timeout_s,
             idle_timeout_s=idle_timeout_s,
             max_object_bytes=max_object_bytes,
+            transport=transport,
         )
         self._root: HTTPRoot | None = None
         self._fetcher: HTTPFetcher | None = None

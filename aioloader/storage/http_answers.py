@@ -15,8 +15,7 @@ from aioloader.errors import (
 from aioloader.storage.http_errors import status_error
 
 if TYPE_CHECKING:
-    import aiohttp
-
+    from aioloader.storage.http_transport import Answer
     from aioloader.types import ByteRange
 
 MAX_ERROR_BODY_BYTES: Final = 16384
@@ -24,90 +23,88 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
 
-async def body_of(
-    response: aiohttp.ClientResponse, shown: str, byte_range: ByteRange | None, max_object_bytes: int
-) -> bytes:
+async def body_of(answer: Answer, shown: str, byte_range: ByteRange | None, max_object_bytes: int) -> bytes:
     """The body of an answer to a GET, checked against what was asked for. Raises `StoreError`."""
-    if response.status == 206 and byte_range is not None:
-        wanted = _check_content_range(response, shown, byte_range)
-        body = await _read(response, shown, byte_range, wanted, max_object_bytes)
+    if answer.status == 206 and byte_range is not None:
+        wanted = _check_content_range(answer, shown, byte_range)
+        body = await _read(answer, shown, byte_range, wanted, max_object_bytes)
         if len(body) != wanted:
             raise _truncated(len(body), wanted, shown, byte_range)
         return body
-    if response.status == 200:
+    if answer.status == 200:
         if byte_range is None:
-            return await _read(response, shown, None, None, max_object_bytes)
+            return await _read(answer, shown, None, None, max_object_bytes)
         if byte_range[0] == 0:
             # The server ignores ranges, but the whole begins with what was asked for.
-            return await _read(response, shown, byte_range, byte_range[1], max_object_bytes)
+            return await _read(answer, shown, byte_range, byte_range[1], max_object_bytes)
         raise RangeNotHonouredError(
             "the server sent the whole object instead of the range",
             shown,
             "It does not support range requests; read whole objects.",
             byte_range,
         )
-    if response.status == 416 and byte_range is not None and byte_range[0] == _total_of(response) == 0:
+    if answer.status == 416 and byte_range is not None and byte_range[0] == _total_of(answer) == 0:
         return b""  # the first bytes of an empty object
-    raise await refusal(response, shown, byte_range)
+    raise await refusal(answer, shown, byte_range)
 
 
-async def total_of(response: aiohttp.ClientResponse, shown: str) -> int:
+async def total_of(answer: Answer, shown: str) -> int:
     """The object's length in bytes from the answer to a GET of its first byte. Raises `StoreError`."""
-    total = _total_of(response)
-    if total is not None and (response.status == 206 or (response.status == 416 and total == 0)):
-        await drain_small(response)
+    total = _total_of(answer)
+    if total is not None and (answer.status == 206 or (answer.status == 416 and total == 0)):
+        await drain_small(answer)
         return total
-    if response.status == 200:
-        length = announced_length(response)
+    if answer.status == 200:
+        length = announced_length(answer)
         if length is not None:
             return length
-    if response.status < 400:
+    if answer.status < 400:
         raise ServerFailedError(
             "the server does not tell the object's length", shown, "Make it send Content-Length or Content-Range."
         )
-    raise await refusal(response, shown, None)
+    raise await refusal(answer, shown, None)
 
 
-def announced_length(response: aiohttp.ClientResponse) -> int | None:
+def announced_length(answer: Answer) -> int | None:
     """Content-Length, where it is that of the object itself and not of an encoding of it."""
-    return None if _is_encoded(response) else response.content_length
+    return None if _is_encoded(answer) else answer.content_length
 
 
-async def drain_small(response: aiohttp.ClientResponse) -> bytes:
+async def drain_small(answer: Answer) -> bytes:
     """A short body of an answer that is not data, read so that its connection can be used again."""
-    length = response.content_length
+    length = answer.content_length
     if length is None or length > MAX_ERROR_BODY_BYTES:
-        return await response.content.read(MAX_ERROR_BODY_BYTES)
-    return await response.content.read()
+        return await answer.content.read(MAX_ERROR_BODY_BYTES)
+    return await answer.content.read()
 
 
-async def refusal(response: aiohttp.ClientResponse, shown: str, byte_range: ByteRange | None) -> StoreError:
+async def refusal(answer: Answer, shown: str, byte_range: ByteRange | None) -> StoreError:
     """The error for an answer that is no success, with the store's own code word where it sent one."""
     # S3's error page holds the key id and the string to sign: only its code word is taken.
-    code = _ERROR_CODE.search(await drain_small(response))
+    code = _ERROR_CODE.search(await drain_small(answer))
     detail = code[1].decode("ascii") if code is not None else ""
-    retry_after = response.headers.get("Retry-After", "")
+    retry_after = answer.headers.get("Retry-After", "")
     wait = f"{retry_after} s" if re.fullmatch(r"[0-9]{1,9}", retry_after) else None
-    return status_error(response.status, detail, shown, byte_range, wait)
+    return status_error(answer.status, detail, shown, byte_range, wait)
 
 
 async def _read(
-    response: aiohttp.ClientResponse,
+    answer: Answer,
     shown: str,
     byte_range: ByteRange | None,
     enough_bytes: int | None,
     max_object_bytes: int,
 ) -> bytes:
     """The body, at most ``enough_bytes`` of it; a longer rest is left, and the connection with it."""
-    if _is_encoded(response):
+    if _is_encoded(answer):
         raise ServerFailedError(
-            f"the body came with Content-Encoding {response.headers['Content-Encoding'][:40]!r}",
+            f"the body came with Content-Encoding {answer.headers.get('Content-Encoding', '')[:40]!r}",
             shown,
             "aioloader asks for identity and never decompresses; store the object as it is to be read.",
             byte_range,
         )
-    length = response.content_length
-    if length is None and "chunked" not in response.headers.get("Transfer-Encoding", "").lower():
+    length = answer.content_length
+    if length is None and "chunked" not in answer.headers.get("Transfer-Encoding", "").lower():
         raise TruncatedBodyError(
             "the answer has neither a length nor chunks, so its end cannot be told from a cut",
             shown,
@@ -119,12 +116,12 @@ async def _read(
         if coming > max_object_bytes:
             raise _too_large(f"the object has {coming} bytes", max_object_bytes, shown, byte_range)
         if coming == length:
-            body = await response.content.read()
+            body = await answer.content.read()
             if len(body) != length:
                 raise _truncated(len(body), length, shown, byte_range)
             return body
     parts = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in answer.content.iter_any():
         parts += chunk
         if enough_bytes is not None and len(parts) >= enough_bytes:
             del parts[enough_bytes:]
@@ -135,18 +132,19 @@ async def _read(
     return bytes(parts)
 
 
-def _is_encoded(response: aiohttp.ClientResponse) -> bool:
-    return response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+def _is_encoded(answer: Answer) -> bool:
+    encoding = answer.headers.get("Content-Encoding", "")
+    return bool(encoding) and encoding.strip().lower() not in ("", "identity")
 
 
-def _total_of(response: aiohttp.ClientResponse) -> int | None:
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+def _total_of(answer: Answer) -> int | None:
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
     return int(match[3]) if match is not None and match[3] != "*" else None
 
 
-def _check_content_range(response: aiohttp.ClientResponse, shown: str, byte_range: ByteRange) -> int:
+def _check_content_range(answer: Answer, shown: str, byte_range: ByteRange) -> int:
     """How many bytes the 206 holds, after checking that they are the ones asked for."""
-    said = response.headers.get("Content-Range", "")
+    said = answer.headers.get("Content-Range", "")
     match = _CONTENT_RANGE.fullmatch(said.strip())
     if match is not None and match[1] is not None:
         first, last = int(match[1]), int(match[2])

@@ -29,6 +29,22 @@ from aioloader.storage.hosts import PrivateAddressError
 if TYPE_CHECKING:
     from aioloader.types import ByteRange
 
+
+class NotHTTPError(OSError):
+    """What came over the wire is not an answer."""
+
+
+class NoRouteError(OSError):
+    """No connection to ``host`` and ``port``; a ``lookup`` that failed gave no address to connect to."""
+
+    def __init__(self, host: str, port: int, os_error: OSError, *, lookup: bool) -> None:
+        super().__init__(os_error.errno, str(os_error))
+        self.host = host
+        self.port = port
+        self.os_error = os_error
+        self.lookup = lookup
+
+
 FOREIGN_ERRORS = (aiohttp.ClientError, OSError)
 """What a request may raise besides our own errors; ``TimeoutError`` and ``ssl.SSLError`` are ``OSError``."""
 
@@ -74,7 +90,7 @@ def _explain(exc: BaseException) -> tuple[type[StoreError], str, str]:
             f"the server's certificate or handshake was refused ({detail})",
             "Check the host's name and clock, or give its authority with ca_file=.",
         )
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+    if isinstance(exc, aiohttp.ClientConnectorDNSError) or (isinstance(exc, NoRouteError) and exc.lookup):
         return (
             ConnectFailedError,
             f"the host {exc.host} could not be looked up ({inner})",
@@ -82,7 +98,7 @@ def _explain(exc: BaseException) -> tuple[type[StoreError], str, str]:
         )
     if isinstance(exc, aiohttp.ClientProxyConnectionError):
         return ConnectFailedError, f"no connection to the proxy ({_os_words(inner)})", "Check proxy=."
-    if isinstance(exc, aiohttp.ClientConnectorError):
+    if isinstance(exc, aiohttp.ClientConnectorError | NoRouteError):
         if getattr(inner, "errno", None) in (errno.EMFILE, errno.ENFILE):
             return (
                 ConnectFailedError,
@@ -108,7 +124,7 @@ def _explain(exc: BaseException) -> tuple[type[StoreError], str, str]:
         if exc.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return AccessDeniedError, "the proxy wants credentials", "Put them into proxy=."
         return ConnectFailedError, f"the proxy answered {exc.status}", "Check proxy=."
-    if isinstance(exc, aiohttp.ClientResponseError):
+    if isinstance(exc, aiohttp.ClientResponseError | NotHTTPError):
         return ServerFailedError, "the answer is not HTTP", "Check the address and port."
     if isinstance(exc, _BAD_ADDRESSES):
         return ConnectFailedError, "the address is not one that can be requested", "Check the address."

@@ -1,12 +1,11 @@
-"""Bytes over HTTP(S): aiohttp behind one small seam, so that another client can take its place.
+"""Bytes over HTTP(S): an HTTP client behind one small seam (`http_transport`), so that another can take its place.
 
 Redirects are followed by hand, ranges and lengths are checked, nothing is decompressed, nothing is retried
-(but for aiohttp's one fresh connection where a kept-alive one turned out closed).
+(but for one fresh connection where a kept-alive one turned out closed).
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aioloader.errors import AccessDeniedError, OptionError, StoreError
@@ -15,15 +14,16 @@ from aioloader.storage.http_connections import Connections
 from aioloader.storage.http_errors import FOREIGN_ERRORS, status_error, translate
 from aioloader.storage.http_options import HTTPOptions, require_private_channel
 from aioloader.storage.http_redirects import REDIRECT_STATUSES, next_hop, same_origin
+from aioloader.storage.http_transport import let_go
 from aioloader.storage.per_loop import PerLoop
 from aioloader.storage.ranges import check_range
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
-    import aiohttp
     from yarl import URL
 
+    from aioloader.storage.http_transport import Answer
     from aioloader.types import ByteRange
 
 # Servers that do not implement HEAD, or that signed only GET, answer one of these.
@@ -58,8 +58,11 @@ class HTTPFetcher:
                 return b""
         sent = self._headers(url, headers, shown, signed=signed)
         try:
-            async with self._answer("GET", url, sent, shown, byte_range, signed) as response:
-                return await body_of(response, shown, byte_range, self._options.max_object_bytes)
+            answer = await self._answer("GET", url, sent, shown, byte_range, signed)
+            try:
+                return await body_of(answer, shown, byte_range, self._options.max_object_bytes)
+            finally:
+                let_go(answer)
         except StoreError:
             raise
         except FOREIGN_ERRORS as exc:
@@ -78,14 +81,18 @@ class HTTPFetcher:
         """Length of the body in bytes: by HEAD, or by a GET of one byte where HEAD is refused or vague."""
         sent = self._headers(url, headers, shown, signed=signed)
         try:
-            async with self._answer("HEAD", url, sent, shown, None, signed) as response:
-                length = announced_length(response)
-                if response.status == 200 and length is not None:
-                    return length
-                if response.status >= 400 and response.status not in _HEAD_REFUSED:
-                    raise status_error(response.status, "", shown, None)
-            async with self._answer("GET", url, sent, shown, (0, 1), signed) as response:
-                return await total_of(response, shown)
+            answer = await self._answer("HEAD", url, sent, shown, None, signed)
+            let_go(answer)
+            length = announced_length(answer)
+            if answer.status == 200 and length is not None:
+                return length
+            if answer.status >= 400 and answer.status not in _HEAD_REFUSED:
+                raise status_error(answer.status, "", shown, None)
+            answer = await self._answer("GET", url, sent, shown, (0, 1), signed)
+            try:
+                return await total_of(answer, shown)
+            finally:
+                let_go(answer)
         except StoreError:
             raise
         except FOREIGN_ERRORS as exc:
@@ -106,23 +113,23 @@ class HTTPFetcher:
         *,
         signed: bool,
     ) -> dict[str, str]:
-        sent = dict(headers or {})
+        sent = dict(headers) if headers else {}
         if signed:
             return sent
         try:
-            taken = {name.lower() for name in sent}
             users = self._options.current_headers()
-            sent.update({name: value for name, value in users.items() if name.lower() not in taken})
         except OptionError:
             raise
         except Exception as exc:  # the user's function
             raise AccessDeniedError(
                 f"the headers= function raised {type(exc).__name__}", shown, "Correct the function."
             ) from exc
+        if users:
+            taken = {name.lower() for name in sent}
+            sent.update({name: value for name, value in users.items() if name.lower() not in taken})
         require_private_channel(url, option="url", header_names=sent, proxy=self._options.proxy)
         return sent
 
-    @asynccontextmanager
     async def _answer(
         self,
         method: str,
@@ -131,30 +138,24 @@ class HTTPFetcher:
         shown: str,
         byte_range: ByteRange | None,
         signed: bool,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer after redirects. Leaving early drops the connection."""
+    ) -> Answer:
+        """The answer after redirects; the caller lets go of it."""
         ours = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range is not None else {}
-        connections = self._connections.get(lambda: Connections(self._options))
+        connections = self._connections.get(self._connect)
+        answer = await connections.home.request(method, url, {**headers, **ours} if ours else headers)
         current, hop, at_home = url, 0, True
-        while True:
-            at_home = at_home and same_origin(current, url)  # what a stranger sends back is a stranger's
-            session = await connections.session_for(current, home=url)
-            response = await session.request(
-                method,
-                current,
-                headers={**headers, **ours} if at_home else ours,
-                allow_redirects=False,
-                proxy=connections.proxy_for(current),
-                ssl=connections.tls_context() if current.scheme == "https" else True,
-            )
+        while answer.status in REDIRECT_STATUSES:
+            hop += 1
+            location = answer.headers.get("Location", "")
             try:
-                if response.status not in REDIRECT_STATUSES:
-                    yield response
-                    return
-                hop += 1
-                location = response.headers.get("Location")
-                await drain_small(response)
+                await drain_small(answer)
             finally:
-                # After a whole body this gives the connection back to the pool, else it closes it.
-                response.close() if not response.content.at_eof() else response.release()
+                let_go(answer)
             current = next_hop(current, location, hop=hop, signed=signed, shown=shown, byte_range=byte_range)
+            at_home = at_home and same_origin(current, url)  # what a stranger sends back is a stranger's
+            transport = await connections.after_redirect(current, home=url)
+            answer = await transport.request(method, current, {**headers, **ours} if at_home else ours)
+        return answer
+
+    def _connect(self) -> Connections:
+        return Connections(self._options)

@@ -18,7 +18,7 @@ MAX_HOPS: Final = 5
 
 def same_origin(one: URL, other: URL) -> bool:
     """Whether both have the same scheme, host and port."""
-    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
+    return one is other or (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
 
 
 def next_hop(

@@ -15,6 +15,7 @@ from aioloader.storage.http_options import (
     IDLE_TIMEOUT_S,
     MAX_CONNECTIONS,
     MAX_OBJECT_BYTES,
+    TRANSPORT,
     HTTPOptions,
 )
 from aioloader.storage.opening import OpenedPerLoop
@@ -77,7 +78,8 @@ class S3Store:
     and the machine's role, in boto's order; ``anonymous=True`` sends none. ``request_payer=True`` pays for
     requests to a requester-pays bucket. ``ca_file`` (PEM) is trusted besides the system's authorities.
     ``connect_timeout_s`` covers look-up, connection and handshake each, ``idle_timeout_s`` the wait between
-    bytes; larger objects than ``max_object_bytes`` are refused. Nothing is retried here.
+    bytes; larger objects than ``max_object_bytes`` are refused. ``transport="fast"`` as in `HTTPStore`. Nothing is
+    retried here.
 
     Raises `OptionError`.
     """
@@ -99,6 +101,7 @@ class S3Store:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_object_bytes: int = MAX_OBJECT_BYTES,
+        transport: str = TRANSPORT,
     ) -> None:
         http = HTTPOptions(
             ca_file=ca_file,
@@ -107,6 +110,7 @@ class S3Store:
             connect_timeout_s=connect_timeout_s,
             idle_timeout_s=idle_timeout_s,
             max_object_bytes=max_object_bytes,
+            transport=transport,
         )
         options = S3Options(
             endpoint=endpoint,

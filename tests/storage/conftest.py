@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from aioloader.storage.http import HTTPStore
     from aioloader.types import Store
 
     StoreT = TypeVar("StoreT", bound=Store)
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
             """The same store."""
             ...
 
+    NewStore = Callable[..., HTTPStore]
     BucketFactory = Callable[..., AbstractAsyncContextManager["Bucket"]]
     RawFactory = Callable[..., AbstractAsyncContextManager["RawServer"]]
 
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
 @pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The contract and the HTTP client on both loops: users' own is asyncio's, the background one uvloop's."""
-    if item.path.name in ("test_store_contract.py", "test_http_fetch.py", "test_http_errors.py"):
+    both = ("test_store_contract.py", "test_http_fetch.py", "test_http_errors.py", "test_http_transports.py")
+    if item.path.name in both:
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
 
@@ -179,6 +182,16 @@ async def run_raw(
 def raw() -> RawFactory:
     """``async with raw(b"HTTP/1.1 ...", ...) as server``."""
     return run_raw
+
+
+@pytest.fixture(params=["aiohttp", "fast"])
+def http(request: pytest.FixtureRequest) -> NewStore:
+    """``HTTPStore`` with each of its transports: both keep every promise."""
+    from aioloader.storage.http import HTTPStore
+
+    if request.param == "fast":
+        pytest.importorskip("httptools")
+    return partial(HTTPStore, transport=request.param)
 
 
 @pytest.fixture

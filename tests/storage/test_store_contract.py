@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioloader.errors import RangeNotHonouredError
-from aioloader.storage.http import HTTPStore
 from aioloader.storage.local import LocalStore
 from aioloader.storage.memory import MemoryStore
 from aioloader.testing import StoreContract
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aioloader.types import Store
-    from tests.storage.conftest import BucketFactory, FileServer
+    from tests.storage.conftest import BucketFactory, FileServer, NewStore
 
 
 class TestMemory(StoreContract):
@@ -43,25 +42,27 @@ class TestLocal(StoreContract):
 
 class TestHTTPWithIndex(StoreContract):
     @pytest.fixture(autouse=True)
-    def _bucket(self, bucket: BucketFactory) -> None:
+    def _bucket(self, bucket: BucketFactory, http: NewStore) -> None:
         self.bucket = bucket
+        self.http = http
 
     @asynccontextmanager
     async def store_with(self, objects: Mapping[str, bytes]) -> AsyncIterator[Store]:
         async with self.bucket(objects) as bucket:
-            yield HTTPStore().at(bucket.url)
+            yield self.http().at(bucket.url)
 
 
 class TestHTTPWithPythonPages(StoreContract):
     lists_sizes = False
 
     @pytest.fixture(autouse=True)
-    def _server(self, python_server: FileServer) -> None:
+    def _server(self, python_server: FileServer, http: NewStore) -> None:
         self.server = python_server
+        self.http = http
 
     @asynccontextmanager
     async def store_with(self, objects: Mapping[str, bytes]) -> AsyncIterator[Store]:
-        yield HTTPStore().at(self.server.publish(objects))
+        yield self.http().at(self.server.publish(objects))
 
     async def test_get_gives_the_range(self) -> None:
         """This server has no ranges: from the start the whole is cut, elsewhere it is refused."""
@@ -77,9 +78,10 @@ class TestHTTPWithNginxPages(StoreContract):
     lists_hidden = False
 
     @pytest.fixture(autouse=True)
-    def _server(self, nginx_server: FileServer) -> None:
+    def _server(self, nginx_server: FileServer, http: NewStore) -> None:
         self.server = nginx_server
+        self.http = http
 
     @asynccontextmanager
     async def store_with(self, objects: Mapping[str, bytes]) -> AsyncIterator[Store]:
-        yield HTTPStore().at(self.server.publish(objects))
+        yield self.http().at(self.server.publish(objects))

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 _REAP_S = 1.0
 _DEATHS_IN_A_ROW = 6
-"""Deaths of workers, none finishing a sample in between, after which all streams end with an error."""
+"""Deaths of workers, none finishing a sample in between, after which all streams end with an error; at least two of
+each process there should be."""
 
 
 class PoolStream(Protocol):
@@ -115,6 +116,8 @@ class ProcessPool:
 
     def attach(self, stream: PoolStream) -> None:
         """Serve ``stream`` from now on."""
+        if not self._streams:
+            self._barren_deaths = 0
         self._streams[stream.number] = stream
         self.want(stream.workers)
         self._share_limits()
@@ -263,19 +266,23 @@ class ProcessPool:
         if self.is_closed:
             self.links.remove(link)
             return
-        self.links[self.links.index(link)] = self._begin()  # in its place, with its share
         self.deaths += 1
-        self._barren_deaths += 1
+        if not any(number in self._streams for number, _ in suspects):  # else it leads to a sample's name
+            self._barren_deaths += 1
+        most = max(_DEATHS_IN_A_ROW, 2 * self._wanted)  # all killed at one moment are not a row
+        if self._barren_deaths < most:
+            self.links[self.links.index(link)] = self._begin()  # in its place, with its share
+        else:  # none until the next stream: `attach`
+            self.links.remove(link)
         log.warning(
             "worker process %d ended with %s%s; its samples are done again",
             link.pid,
             exit_text(code),
             f" ({link.killed_because})" if link.killed_because else "",
         )
-        if self._barren_deaths >= _DEATHS_IN_A_ROW:
-            self._barren_deaths = 0
+        if self._barren_deaths >= most:
             error = WorkersFailedError(
-                f"{_DEATHS_IN_A_ROW} worker processes died one after another and none finished a sample; the last "
+                f"{self._barren_deaths} worker processes died one after another and none finished a sample; the last "
                 f"ended with {exit_text(code)}. See what they printed, or use_multiprocessing=False."
             )
             for stream in list(self._streams.values()):

@@ -113,6 +113,8 @@ class Done:
     @classmethod
     def unpack(cls, payload: bytes) -> Done:
         """From a payload; ValueError where its length is not what its header says."""
+        if len(payload) < _DONE.size:
+            raise ValueError(f"a record of {len(payload)} bytes")
         stream, count, in_flight, peak = _DONE.unpack_from(payload)
         if len(payload) != _DONE.size + count * _DONE_ITEM_BYTES:
             raise ValueError(f"a record of {count} samples takes {len(payload)} bytes")
@@ -133,6 +135,8 @@ def pack_arrived(stream: int, tickets: Sequence[int]) -> bytes:
 
 def unpack_arrived(payload: bytes) -> tuple[int, list[int]]:
     """The stream and its tickets; ValueError where the payload is cut."""
+    if len(payload) < _STREAM.size:
+        raise ValueError(f"arrivals of {len(payload)} bytes")
     (stream,) = _STREAM.unpack_from(payload)
     return stream, np.frombuffer(payload, np.int64, offset=_STREAM.size).tolist()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
+import aioloader as al
 from aioloader.serve.thread import serve_in_thread
 
 if TYPE_CHECKING:
@@ -20,6 +23,18 @@ if TYPE_CHECKING:
 CLASSES = ("ants", "bees", "wasps & co")
 PER_CLASS = 17
 N_IMAGES = len(CLASSES) * PER_CLASS
+
+
+def worker_pids() -> set[int]:
+    """The worker processes of this process that run."""
+    pids = set()
+    for child in psutil.Process().children():
+        try:
+            if any(word.endswith("child.py") for word in child.cmdline()):
+                pids.add(child.pid)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return pids
 
 
 @dataclass(frozen=True)
@@ -53,3 +68,19 @@ def bucket(image_root: Path) -> Iterator[Bucket]:
     """The images over HTTP, without latency."""
     with serve_in_thread(image_root) as server:
         yield Bucket(server.url + "train/", server)
+
+
+@pytest.fixture(scope="module")
+def warm_processes() -> Iterator[set[int]]:
+    """Three worker processes, and two decode threads, that run on between a module's tests: starting costs most."""
+    data = al.from_samples(["a"], store=al.MemoryStore({"a": b"a"}))
+    with (
+        al.Loader(data, decode=al.RawDecoder(), use_multiprocessing=True, workers=3) as loader,
+        al.Loader(data, decode=lambda body: len(body), workers=2) as in_threads,
+    ):
+        next(iter(loader))
+        next(iter(in_threads))
+        deadline = time.monotonic() + 30
+        while len(pids := worker_pids()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield pids

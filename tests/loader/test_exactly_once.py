@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.s3_services import Service
 
 DECODE = al.ImageDecoder(size=(8, 8))
+EVERYWHERE = pytest.mark.parametrize("in_processes", [False, True], ids=["threads", "processes"])
 
 
 def digest(batches: Iterable[al.Batch]) -> list[tuple[list[int], bytes, bytes]]:
@@ -29,10 +30,17 @@ def digest(batches: Iterable[al.Batch]) -> list[tuple[list[int], bytes, bytes]]:
 
 
 def read_epoch(
-    data: Dataset, *, seed: int = 0, concurrency: int = 8, workers: int = 2
+    data: Dataset, *, seed: int = 0, concurrency: int = 8, workers: int = 2, in_processes: bool = False
 ) -> list[tuple[list[int], bytes, bytes]]:
     with al.Loader(
-        data, decode=DECODE, batch_size=8, shuffle=True, seed=seed, concurrency=concurrency, workers=workers
+        data,
+        decode=DECODE,
+        batch_size=8,
+        shuffle=True,
+        seed=seed,
+        concurrency=concurrency,
+        workers=workers,
+        use_multiprocessing=in_processes,
     ) as loader:
         return digest(loader)
 
@@ -50,11 +58,15 @@ def test_batches_are_images_and_labels_of_the_declared_shapes(bucket: Bucket) ->
     assert all(batch.valid.all() for batch in batches)
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_each_id_comes_exactly_once_in_each_of_three_epochs(bucket: Bucket, *, drop_last: bool) -> None:
+def test_each_id_comes_exactly_once_in_each_of_three_epochs(
+    bucket: Bucket, *, drop_last: bool, in_processes: bool
+) -> None:
     data = al.image_folder(bucket.url)
     orders = []
-    with al.Loader(data, decode=DECODE, batch_size=8, shuffle=True, seed=3, drop_last=drop_last) as loader:
+    options: dict[str, Any] = {"drop_last": drop_last, "use_multiprocessing": in_processes}
+    with al.Loader(data, decode=DECODE, batch_size=8, shuffle=True, seed=3, **options) as loader:
         for epoch in range(3):
             batches = list(loader)
             assert {batch.epoch for batch in batches} == {epoch}
@@ -90,18 +102,21 @@ def test_a_seed_of_none_is_drawn_and_recorded(bucket: Bucket) -> None:
         assert digest(again) == drawn
 
 
-def test_one_plain_loop_makes_exactly_one_get_for_each_sample(bucket: Bucket) -> None:
+@EVERYWHERE
+def test_one_plain_loop_makes_exactly_one_get_for_each_sample(bucket: Bucket, *, in_processes: bool) -> None:
     data = al.image_folder(bucket.url)
-    with al.Loader(data, decode=DECODE, batch_size=8, concurrency=64) as loader:
+    with al.Loader(data, decode=DECODE, batch_size=8, concurrency=64, use_multiprocessing=in_processes) as loader:
         for _ in loader:
             pass
     assert bucket.image_gets() == N_IMAGES
     assert max(n for (_, key), n in bucket.server.requests.items() if key.endswith(".png")) == 1
 
 
-def test_epochs_reads_several_epochs_with_exactly_their_gets(bucket: Bucket) -> None:
+@EVERYWHERE
+def test_epochs_reads_several_epochs_with_exactly_their_gets(bucket: Bucket, *, in_processes: bool) -> None:
     data = al.image_folder(bucket.url)
-    with al.Loader(data, decode=DECODE, batch_size=8, shuffle=True, seed=0, drop_last=False) as loader:
+    options: dict[str, Any] = {"drop_last": False, "use_multiprocessing": in_processes}
+    with al.Loader(data, decode=DECODE, batch_size=8, shuffle=True, seed=0, **options) as loader:
         seen = [(batch.epoch, batch.step, id_) for batch in loader.epochs(3) for id_ in batch.sample_ids.tolist()]
     assert sorted((epoch, id_) for epoch, _, id_ in seen) == [(e, i) for e in range(3) for i in range(N_IMAGES)]
     assert bucket.image_gets() == 3 * N_IMAGES
@@ -241,10 +256,13 @@ def test_batches_are_byte_identical_from_s3_on_ceph(ceph: Service, image_root: P
     data = uploaded(ceph, image_root / "train")
     for concurrency, workers in itertools.product((1, 8, 64), (1, 2, 4)):
         assert read_epoch(data, concurrency=concurrency, workers=workers) == expected
+    assert read_epoch(data, concurrency=8, workers=2, in_processes=True) == expected
 
 
-def test_no_more_batches_than_max_queue_size_wait_for_a_slow_consumer(bucket: Bucket) -> None:
-    with al.Loader(al.image_folder(bucket.url), decode=DECODE, batch_size=2, max_queue_size=3) as loader:
+@EVERYWHERE
+def test_no_more_batches_than_max_queue_size_wait_for_a_slow_consumer(bucket: Bucket, *, in_processes: bool) -> None:
+    options: dict[str, Any] = {"max_queue_size": 3, "use_multiprocessing": in_processes}
+    with al.Loader(al.image_folder(bucket.url), decode=DECODE, batch_size=2, **options) as loader:
         batches = iter(loader)
         next(batches)
         deadline = time.monotonic() + 5

@@ -6,16 +6,17 @@ import json
 import logging
 import pickle
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
 import aioloader as al
+from tests.loader.conftest import worker_pids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.loader.conftest import Bucket
 
@@ -50,7 +51,7 @@ MAKERS = [with_headers, with_user_info, with_root_query, with_presigned_urls, of
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(("on_error", "in_processes"), [("raise", False), ("skip", False), ("raise", True)])
 def test_no_secret_shows_anywhere(
     bucket: Bucket,
     tmp_path: Path,
@@ -58,14 +59,20 @@ def test_no_secret_shows_anywhere(
     capfd: pytest.CaptureFixture[str],
     make: Callable[[Bucket], al.Dataset],
     on_error: Any,
+    *,
+    in_processes: bool,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     ledger = tmp_path / "ledger.jsonl"
     data = make(bucket)
-    with al.Loader(data, decode=al.RawDecoder(), on_error=on_error, ledger=ledger) as loader:
+    options: dict[str, Any] = {"on_error": on_error, "use_multiprocessing": in_processes, "workers": 2}
+    with al.Loader(data, decode=al.RawDecoder(), ledger=ledger, **options) as loader:
         with pytest.raises(al.AioloaderError) as caught:
             next(iter(loader))
-        shown = [repr(loader), loader.report(), repr(data), data.fingerprint, repr(data.fingerprint_parts)]
+        about = [Path(f"/proc/{pid}/{name}") for pid in worker_pids() for name in ("cmdline", "environ")]
+        assert bool(about) == in_processes
+        of_workers = [path.read_bytes().decode(errors="replace") for path in about]
+        shown = [*of_workers, repr(loader), loader.report(), repr(data), data.fingerprint, repr(data.fingerprint_parts)]
     shown += [repr(data[0]), repr(data.store), str(data.store.location), data.store.origin]
     shown += ["".join(traceback.format_exception(caught.value)), repr(pickle.dumps(caught.value))]
     shown += [caplog.text, *capfd.readouterr(), ledger.read_text(), json.dumps(vars(caught.value), default=repr)]

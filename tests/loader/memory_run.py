@@ -40,7 +40,7 @@ def run(folder: Path, max_memory: str, *, use_multiprocessing: bool) -> dict[str
             max_memory=max_memory,
             **options,  # type: ignore[arg-type]
         ) as loader:
-            kept = []
+            kept: list[al.Batch] = []
             for batch in loader:
                 kept = [*kept[-2:], batch]
                 fetched = -1

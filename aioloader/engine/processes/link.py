@@ -30,6 +30,10 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OP
 """A child decodes in one thread: libraries that start one per core are told so, unless the user said otherwise."""
 
 
+_LONGEST_FRAME = 64_000_000
+"""Bytes; the longest that a child sends is an error with its traceback. Else garbage would be waited for for ever."""
+
+
 class Link:
     """One child. Created and used on the loop, but for `spawn` and `reap`, which block and run in a thread."""
 
@@ -48,7 +52,7 @@ class Link:
         self.board = Board()
         self.killed_because = ""
         self._process: subprocess.Popen[bytes] | None = None
-        self._frames = Frames(lambda kind, payload: on_frame(self, kind, payload), lambda: on_end(self))
+        self._frames = Frames(lambda kind, payload: on_frame(self, kind, payload), lambda: on_end(self), _LONGEST_FRAME)
         self._channel, self._channel_of_child = socket.socketpair()
         self._descriptors, self._descriptors_of_child = socket.socketpair()
         self._lifeline_of_child, self._lifeline = os.pipe()

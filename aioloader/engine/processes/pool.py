@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import struct
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -159,10 +160,21 @@ class ProcessPool:
     # -- what children say -----------------------------------------------------------------------------------
 
     def _on_frame(self, link: Link, kind: int, payload: bytes) -> None:
+        if link.killed_because:
+            return
         try:
             self._handle(link, kind, payload)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
-            log.warning("worker process %d sent what nobody understands (%r); it is replaced", link.pid, exc)
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+            struct.error,
+        ) as exc:
+            log.warning("worker process %d sent what nobody understands (%s); it is replaced", link.pid, repr(exc))
             link.kill("it sent what nobody understands")
 
     def _handle(self, link: Link, kind: int, payload: bytes) -> None:
@@ -289,7 +301,7 @@ class ProcessPool:
                 stream.break_with(error)
         for stream in list(self._streams.values()):
             mine = [ticket for number, ticket in suspects if number == stream.number]
-            stream.on_death(link, [] if link.killed_because else mine, code)
+            stream.on_death(link, mine, code)
         self.dispatch_all()
 
     def named_poison(self) -> None:

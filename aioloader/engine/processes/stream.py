@@ -208,6 +208,7 @@ class ProcessStream(Stream):
         """Count, and wake the consumer where a step is whole."""
         counters = self._job.counters
         tickets = done.tickets.tolist()
+        self._check(link, tickets)
         link.in_flight[self.number] = done.in_flight, done.in_flight_peak
         counters.in_flight = sum(known.in_flight.get(self.number, (0, 0))[0] for known in self._pool.links)
         peak = sum(known.in_flight.get(self.number, (0, 0))[1] for known in self._pool.links)
@@ -224,6 +225,7 @@ class ProcessStream(Stream):
 
     def on_arrived(self, link: Link, tickets: list[int]) -> None:
         """Slots for them as far as steps are open."""
+        self._check(link, tickets)
         for ticket in tickets:
             self.state.arrived(ticket)
         self._place_arrived()
@@ -231,6 +233,7 @@ class ProcessStream(Stream):
 
     def on_failed(self, link: Link, ticket: int, error: SampleError) -> None:
         """The consumer hears of it in its batch."""
+        self._check(link, [ticket])
         self._forget(link, [ticket])
         self._fail(ticket, error)
         if link.is_solo:
@@ -249,6 +252,7 @@ class ProcessStream(Stream):
 
     def on_spec(self, link: Link, ticket: int, spec: Tree, key: str) -> None:
         """Make the slabs, tell everybody."""
+        self._check(link, [ticket])
         try:
             self._job.workspace.settle(spec, self._job.samples.label_spec, key)
         except OptionError as exc:
@@ -261,6 +265,11 @@ class ProcessStream(Stream):
             if self.recipe_number in known.recipes:
                 self._tell_fields(known)
         self.dispatch()
+
+    def _check(self, link: Link, tickets: list[int]) -> None:
+        given = link.outstanding.get(self.number, {})
+        if not given.keys() >= set(tickets) or len(set(tickets)) < len(tickets):
+            raise ValueError("a process speaks of samples that it was not given")
 
     def _forget(self, link: Link, tickets: list[int]) -> None:
         given = link.outstanding.get(self.number, {})

@@ -144,9 +144,14 @@ def unpack_arrived(payload: bytes) -> tuple[int, list[int]]:
 class Frames(asyncio.Protocol):
     """One end of the socket: calls ``on_frame(kind, payload)`` for each frame, ``on_end()`` once when it is over."""
 
-    def __init__(self, on_frame: Callable[[int, bytes], None], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, on_frame: Callable[[int, bytes], None], on_end: Callable[[], None], longest: int | None = None
+    ) -> None:
+        """A frame of more than ``longest`` bytes is given as one of kind 0, and nothing after it is read."""
         self._on_frame = on_frame
         self._on_end = on_end
+        self._longest = longest
+        self._is_spoilt = False
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
 
@@ -156,11 +161,17 @@ class Frames(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Cut what came into frames."""
+        if self._is_spoilt:
+            return
         received = self._received
         received += data
         start = 0
         while len(received) - start >= _HEADER.size:
             length, kind = _HEADER.unpack_from(received, start)
+            if self._longest is not None and length > self._longest:
+                self._is_spoilt = True
+                self._on_frame(0, b"")
+                return
             stop = start + _HEADER.size + length
             if len(received) < stop:
                 break

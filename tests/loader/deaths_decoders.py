@@ -99,6 +99,22 @@ class Doing:
 
 
 @dataclass(frozen=True)
+class DoingOnce:
+    """`Doing` for sample ``index`` the first time only, which a file in ``folder`` tells."""
+
+    folder: str
+    way: str
+    index: int
+
+    def __call__(self, data: bytes) -> Row:
+        done = Path(self.folder) / "done"
+        if index_of(data) == self.index and not done.exists():
+            done.touch()
+            WAYS[self.way]()
+        return decode(data)
+
+
+@dataclass(frozen=True)
 class AsyncDoing:
     """The same as a coroutine that others overlap."""
 

@@ -136,7 +136,7 @@ def test_ctrl_c_is_heard_by_the_parent_alone_and_the_loader_goes_on(tmp_path: Pa
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         assert hear(process) == "interrupted"
         workers = workers_of(process.pid)
-        assert workers
+        assert workers or when == "starting"
         stdout, stderr = process.communicate(timeout=30)
         assert (stdout, stderr, process.returncode) == ("whole\n", "", 0)
         assert all(map(is_gone, workers))

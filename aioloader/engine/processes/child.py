@@ -16,6 +16,7 @@ import sys
 def main(channel_number: int, descriptors_number: int, lifeline_number: int) -> None:
     """Take the parent's paths, then serve it until its end of the socket is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent until here
     _die_with(lifeline_number)
     channel = socket.socket(fileno=channel_number)
     (length,) = struct.unpack("<I", _receive(channel, 4))

@@ -64,6 +64,8 @@ class Link:
             raise WorkersFailedError("sys.executable is not set, so no worker process can be started; use threads")
         theirs = [self._channel_of_child.fileno(), self._descriptors_of_child.fileno(), self._lifeline_of_child]
         environment = dict.fromkeys(_ONE_THREAD, "1") | os.environ
+        # Ctrl-C that comes before the child has its own group, and before it ignores the signal, waits there unheard.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(CHILD), *map(str, theirs)],
@@ -74,6 +76,8 @@ class Link:
             )
         except OSError as exc:
             raise WorkersFailedError(f"no worker process could be started: {exc}") from exc
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.pid = self._process.pid
         self._close_theirs()
         start = {

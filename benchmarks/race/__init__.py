@@ -1,0 +1,1 @@
+"""The harness: data, bucket, environments, runs, and the tables made of them."""

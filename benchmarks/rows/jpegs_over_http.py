@@ -1,0 +1,19 @@
+"""B: how many JPEGs a second come over HTTP at 30 ms a request, decoded and resized to 224x224?"""
+
+from __future__ import annotations
+
+from race.objects import IMAGENET_LIKE
+from race.row import CORES, Row, cpp_tf_data
+
+ROW = Row(
+    letter="B",
+    title="500x375 JPEGs over HTTP at 30 ms, decoded and resized to 224x224",
+    objects=IMAGENET_LIKE,
+    latency_s=0.03,
+    count=4_096,
+    quick_count=2_048,
+    batch_size=32,
+    expected_per_s=2_800,
+    decoders=("pillow", "fast"),
+    extra=(cpp_tf_data((CORES, 128, 32), is_remote=True),),
+)

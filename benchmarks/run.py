@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sweep", action=argparse.BooleanOptionalAction, help="try all option sets first")
     parser.add_argument("--patience", type=float, default=0.0, help="seconds a run may wait for a quiet machine")
     parser.add_argument("--timeout", type=float, default=240.0, help="seconds a run may take")
-    parser.add_argument("--out", type=Path, default=Path("benchmark-results"))
+    parser.add_argument("--out", type=Path, default=CACHE / "results")
     parser.add_argument("--envs", type=Path, default=CACHE / "envs")
     parser.add_argument("--data", type=Path, default=CACHE / "data")
     chosen = parser.parse_args()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FAILURES_ALLOWED = 2
 SWEEP_RUNS = 2
+DISTURBED_SHARE = 0.1
+"""A run in which others took more of the machine counts only where there is no other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,14 @@ class Race:
     def valid(self, key: str) -> dict[int, Outcome]:
         """The rounds that count."""
         return {number: run for number, run in self.outcomes.get(key, {}).items() if run.error is None}
+
+    def quiet(self, key: str) -> dict[int, Outcome]:
+        """Those of them in which others took little of the machine; empty where there are none."""
+        return {number: run for number, run in self.valid(key).items() if run.others_share <= DISTURBED_SHARE}
+
+    def best(self, key: str) -> dict[int, Outcome]:
+        """The quiet rounds, or else the valid ones."""
+        return self.quiet(key) or self.valid(key)
 
     def error(self, key: str) -> str | None:
         """Why a competitor has no figure, or what went wrong in some of its rounds."""

@@ -54,14 +54,14 @@ def _or_blank(figure: float) -> str:
 
 def _by_speed(row: Row, who: Sequence[Competitor], race: Race) -> list[Competitor]:
     def speed(one: Competitor) -> float:
-        runs = race.valid(one.key)
+        runs = race.best(one.key)
         return _middle(runs, row.headline) if runs else -1.0
 
     return sorted(who, key=speed, reverse=True)
 
 
 def _line(who: Competitor, race: Race) -> str:
-    runs = race.valid(who.key)
+    runs = race.best(who.key)
     name = f"*{who.name}*" if who.is_reference else f"**{who.name}**" if who.is_ours else who.name
     if not runs:
         return f"| {name} | failed: see below | | | | | | | |"
@@ -87,7 +87,7 @@ def costs(row: Row, group: str, competitors: Sequence[Competitor], race: Race) -
         names["model"] = ("model alone", "")
     for part, (name, decoder) in names.items():
         found = [who for who in competitors if who.name == name and (not decoder or who.decoder == decoder)]
-        runs = race.valid(found[0].key) if found else {}
+        runs = race.best(found[0].key) if found else {}
         if not runs:
             return None
         parts[part] = _middle(runs, "work_cpu_us")
@@ -104,7 +104,7 @@ def _limit(row: Row, group: str, competitors: Sequence[Competitor], race: Race) 
     sum_of = " + ".join(f"{name} {value:,.0f}" for name, value in parts.items())
     lines = [f"Limit: {CORES} cores / ({sum_of} µs a sample) = {limit:,.0f} samples/s.", ""]
     for who in competitors:
-        runs = race.valid(who.key)
+        runs = race.best(who.key)
         if who.is_ours and who.group == group and runs:
             share = _middle(runs, row.headline) / limit
             above = _middle(runs, "cpu_s_per_1000") * 1000 - parts.get("decode", 0) - parts.get("fetch", 0)
@@ -124,21 +124,24 @@ def _ratios(row: Row, racers: Sequence[Competitor], race: Race) -> list[str]:
     lines = [f"| ratio of | {' | '.join('over ' + who.name for who in theirs)} |", f"|---{'|---' * len(theirs)}|"]
     for who in ours:
         for name in dict.fromkeys((row.headline, "steady_samples_per_s")):
-            cells = [_ratio(_by_round(who, race, name), _by_round(other, race, name)) for other in theirs]
+            cells = [_ratio(race, who, other, name) for other in theirs]
             lines.append(f"| **{who.name}**, {FIGURES[name]} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
-def _by_round(who: Competitor, race: Race, name: str) -> dict[int, float]:
-    """Its figure in each round; 0 means that there was none."""
-    return {number: value for number, run in race.valid(who.key).items() if (value := getattr(run, name))}
-
-
-def _ratio(ours: dict[int, float], theirs: dict[int, float]) -> str:
-    ratio = paired_ratio(ours, theirs)
-    if ratio is None:
-        return ""
-    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" + (f", {ratio.verdict}" * (ratio.rounds > 2))
+def _ratio(race: Race, ours: Competitor, theirs: Competitor, name: str) -> str:
+    """Over the rounds that were quiet for both, or else over all, marked."""
+    for runs, mark in ((race.quiet, ""), (race.valid, ", disturbed")):
+        # 0 is what an epoch has that is too short for the figure.
+        mine, other = (
+            {number: value for number, run in runs(who.key).items() if (value := getattr(run, name))}
+            for who in (ours, theirs)
+        )
+        ratio = paired_ratio(mine, other)
+        if ratio is not None:
+            verdict = f", {ratio.verdict}" if ratio.rounds > 2 else f" in {ratio.rounds}"
+            return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}){verdict}{mark}"
+    return ""
 
 
 def _decoders(competitors: Sequence[Competitor], race: Race) -> list[str]:

@@ -144,6 +144,8 @@ class OnAnyService(StoreContract):
         assert await store.get("a.bin") == b"abc"
         await store.aclose()
 
+    # Against Ceph one socket outlived the test by more than 3 s in 2 of 11 runs on a busy machine; whose is not known.
+    @pytest.mark.leaves("descriptors", reason="a socket closes late after boto3 and obstore were used, seen with Ceph")
     async def test_a_profile_without_a_static_key_goes_through_boto3(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

@@ -38,7 +38,7 @@ _LONGEST_RUN, _SHORTEST_RUN = 16, 4
 _SIGKILL = 9
 _LIVES, _LIVES_WHEN_KILLED = 1, 3
 """Deaths a sample may be alone with before it is poison. SIGKILL may come from anyone, at any time: with 3 such
-deaths needed, random kills named no sample in 500 (`scripts/long/kill_workers`), with 1 they name one in about 130."""
+deaths needed, 2,004 random kills named no sample; with 1, six would have been (`docs/notes/worker-deaths.md`)."""
 
 
 class ProcessStream(Stream):

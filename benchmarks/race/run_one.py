@@ -40,6 +40,7 @@ class Outcome:
     whole_samples_per_s: float = 0.0
     first_batch_s: float = 0.0
     cpu_s_per_1000: float = 0.0
+    later_cpu_us: float = 0.0
     server_cpu_us: float = 0.0
     peak_mb: float = 0.0
     others_share: float = 0.0
@@ -122,6 +123,7 @@ def _outcome(
         whole_samples_per_s=sum(sizes) / arrivals[-1],
         first_batch_s=arrivals[0],
         cpu_s_per_1000=(cpu_s - result["cpu_at_start_s"]) / job.count * 1000,
+        later_cpu_us=_later_cpu_s(result) / max(sum(sizes[1:]), 1) * 1e6,
         server_cpu_us=server_cpu_s / job.count * 1e6,
         peak_mb=peak_bytes / 1e6,
         work_cpu_us=result.get("work_cpu_s", 0.0) / result.get("of", job.count) * 1e6,
@@ -129,6 +131,11 @@ def _outcome(
         notes=notes,
         options=job.options,
     )
+
+
+def _later_cpu_s(result: dict[str, Any]) -> float:
+    """The tree's CPU from the first batch on: without the start of workers, but for what was under way then."""
+    return float(result["cpu_at_end_s"] - result["cpu_at_first_s"])
 
 
 def _steady(arrivals: list[float], sizes: list[int]) -> float:

@@ -107,9 +107,11 @@ def _limit(row: Row, group: str, competitors: Sequence[Competitor], race: Race) 
         runs = race.best(who.key)
         if who.is_ours and who.group == group and runs:
             share = _middle(runs, row.headline) / limit
-            above = _middle(runs, "cpu_s_per_1000") * 1000 - parts.get("decode", 0) - parts.get("fetch", 0)
+            work = parts.get("decode", 0) + parts.get("fetch", 0)
+            above, later = _middle(runs, "cpu_s_per_1000") * 1000 - work, _middle(runs, "later_cpu_us") - work
             lines += [
-                f"{who.name}: {share:.1%} of the limit; {above:,.0f} µs of CPU a sample above decode and fetch.",
+                f"{who.name}: {share:.1%} of the limit; {above:,.0f} µs of CPU a sample above decode and fetch, "
+                f"{later:,.0f} from the first batch on.",
                 "",
             ]
     return lines
@@ -131,7 +133,7 @@ def _ratios(row: Row, racers: Sequence[Competitor], race: Race) -> list[str]:
 
 def _ratio(race: Race, ours: Competitor, theirs: Competitor, name: str) -> str:
     """Over the rounds that were quiet for both, or else over all, marked."""
-    for runs, mark in ((race.quiet, ""), (race.valid, ", disturbed")):
+    for runs, is_quiet in ((race.quiet, True), (race.valid, False)):
         # 0 is what an epoch has that is too short for the figure.
         mine, other = (
             {number: value for number, run in runs(who.key).items() if (value := getattr(run, name))}
@@ -140,7 +142,7 @@ def _ratio(race: Race, ours: Competitor, theirs: Competitor, name: str) -> str:
         ratio = paired_ratio(mine, other)
         if ratio is not None:
             verdict = f", {ratio.verdict}" if ratio.rounds > 2 else f" in {ratio.rounds}"
-            return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}){verdict}{mark}"
+            return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}){verdict if is_quiet else ', disturbed'}"
     return ""
 
 

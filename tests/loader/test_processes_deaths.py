@@ -152,7 +152,8 @@ def test_a_suspect_gets_its_process_though_another_loader_keeps_all_busy(tmp_pat
                 break
         result.append(batch.epoch)
 
-    options = {"shuffle": False, "order": "any", "workers": 2}
+    # Room for the whole epoch: of a shorter queue the process that is up first may fill every slot.
+    options = {"shuffle": False, "order": "any", "workers": 2, "max_queue_size": 25}
     with (
         make_loader(samples_in_memory(), **options) as other,
         make_loader(samples_in_memory(), decode=Waiting(str(tmp_path), 20), stall_timeout_s=20, **options) as loader,

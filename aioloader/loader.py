@@ -95,6 +95,8 @@ class _Base:
         self._seed = secrets.randbits(32) if checked is None else checked
         decoder = as_decoder(decode)
         self._knobs = {"decode": repr(decoder), **describe(knobs, options), "drop_last": describe_plan(plan)}
+        if transport := getattr(data.store, "transport", None):  # what fetched belongs to the figures
+            self._knobs["transport"] = str(transport)
         self._next_epoch = 0
         self._job = Job(
             samples=data,

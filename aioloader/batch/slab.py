@@ -52,6 +52,7 @@ class Slab:
         self.positions = self._header(self.buffer, layout.positions_offset, np.dtype(np.int64))
         self.valid = self._header(self.buffer, layout.valid_offset, np.dtype(np.bool_))
         self.fields = field_views(self.buffer, layout)
+        self._slots: dict[int, Tree] = {}
         self.shapes = [self._shapes(place) for place in layout.fields]
         """Of each field whose samples differ in shape: int64 ``(batch_size, ndim)``; None for the others."""
 
@@ -71,11 +72,14 @@ class Slab:
         self.valid.fill(False)
 
     def slot(self, index: int) -> Tree:
-        """The tree of writable views of one slot; scalars are arrays of shape ``()``."""
-        return unflatten(
-            self.layout.structure,
-            [field[index : index + 1].reshape(field.shape[1:]) for field in self.fields],
-        )
+        """The tree of writable views of one slot; scalars are arrays of shape ``()``. Made once, then kept."""
+        slot = self._slots.get(index)
+        if slot is None:
+            slot = self._slots[index] = unflatten(
+                self.layout.structure,
+                [field[index : index + 1].reshape(field.shape[1:]) for field in self.fields],
+            )
+        return slot
 
     def write(self, index: int, leaves: Sequence[NDArray[Any]]) -> None:
         """Fill a slot's first fields with ``leaves``, which fit them; the label's field may follow."""

@@ -58,9 +58,14 @@ def decode_into(data: bytes, size: Size, source: Edges, view: Pixels, *, divisor
     in ``view`` counts then, and Pillow decides whether it can be read.
     """
     height, width, channels = -(-size[0] // divisor), -(-size[1] // divisor), view.shape[2]
-    edges: Edges = (source[0] / divisor, source[1] / divisor, source[2] / divisor, source[3] / divisor)
-    is_direct = view.shape[:2] == (height, width) and edges == (0.0, 0.0, float(width), float(height))
-    is_direct = is_direct and view.flags.c_contiguous
+    edges: Edges = source
+    if divisor != 1:
+        edges = (source[0] / divisor, source[1] / divisor, source[2] / divisor, source[3] / divisor)
+    is_direct = (
+        view.shape[:2] == (height, width)
+        and edges == (0.0, 0.0, float(width), float(height))
+        and view.flags.c_contiguous
+    )
     buffer = view if is_direct else _buffer("decoded", height, width, channels)
     try:
         # min_ chooses the smallest scale that is not below it. Strict: files that are cut or damaged raise.
@@ -125,7 +130,9 @@ def _resize(pixels: Pixels, edges: Edges, view: Pixels, method: int) -> None:
     target = view if is_upright else np.empty(view.shape, np.uint8)
     left, top, right, bottom = edges
     size = (target.shape[1], target.shape[0])
-    if all(edge == int(edge) for edge in edges) and right <= pixels.shape[1] and bottom <= pixels.shape[0]:
+    if edges == (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0])):
+        cv2.resize(pixels, size, dst=target, interpolation=method)
+    elif all(edge == int(edge) for edge in edges) and right <= pixels.shape[1] and bottom <= pixels.shape[0]:
         cv2.resize(pixels[int(top) : int(bottom), int(left) : int(right)], size, dst=target, interpolation=method)
     else:  # parts of pixels: a third of the speed, and only after pixels became means
         across, down = (right - left) / size[0], (bottom - top) / size[1]

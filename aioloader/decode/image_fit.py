@@ -6,6 +6,7 @@ Sizes are ``(height, width)``, boxes ``(left, top, right, bottom)`` in pixels, a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Turn:
 
     def stored_view(self, upright: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The view of ``upright`` (H, W, C) into which stored pixels are written as they lie."""
+        if self is UPRIGHT:  # nearly every picture
+            return upright
         stored = upright.swapaxes(0, 1) if self.swap_axes else upright
         return stored[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
@@ -93,6 +96,7 @@ class Placement:
         return 1
 
 
+@lru_cache(maxsize=1024)  # pictures of a dataset often share their size: 1 µs instead of 6
 def place(stored: Size, turn: Turn, size: Size | None, *, crop: bool, pad: bool) -> Placement:
     """How an image of size ``stored`` becomes one of ``size`` (None: its own) after ``turn``."""
     upright = turn.size(stored)

@@ -27,12 +27,17 @@ class BodySizes:
         self._unknown = 0
         self._one_was_seen = asyncio.Event()
 
-    async def expected(self, sample: SampleRef) -> int:
-        """Bytes: the range's length, the listed size, or the guess; waits where the guess would be blind."""
+    def known(self, sample: SampleRef) -> int | None:
+        """Bytes: the range's length, the listed size, or the largest seen; None before one was seen."""
         if sample.byte_range is not None:
             return sample.byte_range[1] - sample.byte_range[0]
-        if sample.size_bytes is not None:
-            return sample.size_bytes
+        return self._largest_bytes if sample.size_bytes is None else sample.size_bytes
+
+    async def expected(self, sample: SampleRef) -> int:
+        """What is `known`, or the guess; waits where the guess would be blind."""
+        known = self.known(sample)
+        if known is not None:
+            return known
         if not self._one_was_seen.is_set():
             self._unknown += 1
             if self._unknown > FIRST_UNKNOWN:

@@ -40,13 +40,13 @@ class Budget:
     def resize(self, capacity: int) -> None:
         """Set the capacity; what is held beyond a smaller one is waited for."""
         self.capacity = capacity
-        self._wake()
-
-    def _wake(self) -> None:
         with self._lock:
-            waiting = [account for account in self._accounts if account.waiting]
+            waiting = self._waiting()
         for account in waiting:
             account.wake()
+
+    def _waiting(self) -> list[Account]:
+        return [account for account in self._accounts if account.waiters]
 
     def take(self, account: Account, amount: int) -> bool:
         """Reserve at once if the rules allow it."""
@@ -64,7 +64,9 @@ class Budget:
             amount = min(amount, account.used)  # a decode may end after its stream's account was closed
             account.used -= amount
             self.used -= amount
-        self._wake()
+            waiting = self._waiting()
+        for other in waiting:
+            other.wake()
 
     def add(self, account: Account, amount: int) -> None:
         """Count what is held already, whether there is room or not; later reservations wait the longer."""
@@ -89,20 +91,20 @@ class Account:
         self._budget = budget
         self.limit = inf if limit is None else limit
         self.used = 0
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        """(amount, what its grant resolves), first come first; changed on their loop alone."""
         self._wake_posted = False
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a reservation waits."""
-        return bool(self._waiters)
+    def reserve_now(self, amount: int) -> bool:
+        """Reserve ``amount`` units if nobody waits and the rules allow it."""
+        return not self.waiters and self._budget.take(self, amount)
 
     async def reserve(self, amount: int) -> None:
         """Wait for ``amount`` units. Cancelled while waiting, nothing is held."""
-        if not self._waiters and self._budget.take(self, amount):
+        if self.reserve_now(amount):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((amount, future))
+        self.waiters.append((amount, future))
         self._serve()  # a release may have come between the refusal and the append
         try:
             await future
@@ -111,7 +113,7 @@ class Account:
                 self.release(amount)  # granted and cancelled at once
             else:
                 with contextlib.suppress(ValueError):
-                    self._waiters.remove((amount, future))
+                    self.waiters.remove((amount, future))
                 self._serve()
             raise
 
@@ -131,7 +133,7 @@ class Account:
         if self._wake_posted:
             return
         try:
-            _, future = self._waiters[0]
+            _, future = self.waiters[0]
         except IndexError:
             return
         self._wake_posted = True
@@ -140,12 +142,12 @@ class Account:
 
     def _serve(self) -> None:
         self._wake_posted = False
-        while self._waiters:
-            amount, future = self._waiters[0]
+        while self.waiters:
+            amount, future = self.waiters[0]
             if future.done():
-                self._waiters.popleft()
+                self.waiters.popleft()
             elif self._budget.take(self, amount):
-                self._waiters.popleft()
+                self.waiters.popleft()
                 future.set_result(None)
             else:
                 return

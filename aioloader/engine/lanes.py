@@ -54,6 +54,8 @@ class DecodeThreads:
 
     def announce(self, samples: int) -> None:
         """``samples`` more may have become decodable."""
+        if self._tokens >= len(self._threads) > 0:
+            return  # each thread has yet to look: it will see them
         with self._lock:
             self._tokens = min(self._tokens + samples, len(self._threads))
             self._changed.notify(samples)
@@ -88,11 +90,19 @@ class DecodeThreads:
             self._lanes.append(lane)
             self._busy[me] = lane
         try:
-            return lane.work()
+            did = lane.work()
+            # While it is the only one, its turns follow each other without the lock: 5 µs a sample.
+            while did and self._is_alone(lane, me) and lane.work():
+                pass
+            return did
         finally:
             with self._lock:
                 del self._busy[me]
                 self._settled.notify_all()
+
+    def _is_alone(self, lane: Lane, me: threading.Thread) -> bool:
+        """Whether there is no other lane to look at, and ``me`` is not to end; no lock: who errs looks again."""
+        return self._lanes == [lane] and not self._ended and me in self._threads
 
     def settle(self, lane: Lane, deadline: float) -> None:
         """Wait until ``deadline`` (monotonic) for the running decodes of ``lane``.

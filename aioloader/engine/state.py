@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Waiter = Callable[[], None]
 
+Planned = tuple[int, int, int, int, tuple[int, int] | None]
+"""Ticket, epoch, position, sample id, and (step, slot) where that is decided."""
+
 ANY_WINDOW = 16_384
 """Samples that ``order="any"`` may be out of order: the state of what is settled stays below 4 kB."""
 
@@ -100,6 +103,12 @@ class StreamState:
     def next_run(self, most: int) -> list[int]:
         """Up to ``most`` consecutive tickets of one planned step (or returned ones): a worker's unit of work."""
         with self._lock:
+            if not self._returned:
+                first = self._cursor
+                step_end = self._plan.first_ticket(self._plan.locate(first)[0] + 1)
+                stop = first if self.closed else max(first, min(first + most, self.ticket_limit, step_end))
+                self._cursor = stop
+                return list(range(first, stop))
             run: list[int] = []
             index = None
             while len(run) < most:
@@ -127,6 +136,23 @@ class StreamState:
         with self._lock:
             planned = self._plan.step(index)
         return planned.epoch, int(planned.positions[place]), int(planned.sample_ids[place])
+
+    def planned(self, run: list[int]) -> list[Planned]:
+        """What a worker elsewhere must know of a run, all in one planned step: where its samples belong, too."""
+        index, first_place = self._plan.locate(run[0])
+        with self._lock:
+            planned = self._plan.step(index)
+            rows: list[Planned] = []
+            for ticket in run:
+                place = first_place + ticket - run[0]
+                slot = None
+                if self._placing.is_placed(ticket):
+                    step, number = self._placing.place(ticket)
+                    slot = step.index, number
+                rows.append(
+                    (ticket, planned.epoch, int(planned.positions[place]), int(planned.sample_ids[place]), slot)
+                )
+        return rows
 
     def item(self, ticket: int, sample: SampleRef, body: bytes) -> Item:
         """The fetched ``body`` of a ticket's sample."""
@@ -243,12 +269,14 @@ class StreamState:
         """A worker elsewhere has filled these slots; returns whom to wake."""
         waiter = None
         with self._lock:
+            self.last_progress = monotonic()
             for ticket, duration_s in zip(tickets, decode_s, strict=True):
                 if self.closed:
                     return waiter
-                step, slot = self._placing.place(ticket)
+                step, _ = self._placing.place(ticket)
                 step.decode_s.append(duration_s)
-                waiter = self._settle(ticket, step, slot, None) or waiter
+                self._placing.settled(ticket)
+                waiter = self._count_down(step) or waiter
         return waiter
 
     def failed(self, ticket: int, error: SampleError) -> Waiter | None:
@@ -271,6 +299,10 @@ class StreamState:
                 while self.probe_ticket in self._failed_tickets:
                     self._failed_tickets.discard(self.probe_ticket)
                     self.probe_ticket += 1
+        return self._count_down(step)
+
+    def _count_down(self, step: Step) -> Waiter | None:
+        """One of its slots is filled; whom to wake if that was the last one the consumer waits for."""
         step.remaining -= 1
         if step.remaining:
             return None

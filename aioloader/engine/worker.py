@@ -8,7 +8,7 @@ place in all three, and a request is never held while bytes are waited for.
 from __future__ import annotations
 
 import asyncio
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -131,6 +131,7 @@ class Worker:
         self._is_loop_ending = is_ending
         self._more = asyncio.Event()
         self._in_line = asyncio.Lock()
+        self._line_length = 0
         self.starved = False
         """Whether fetchers wait for more to be allowed: `go_on` wakes them."""
         self._sizes = BodySizes(body_bytes)
@@ -181,10 +182,11 @@ class Worker:
 
     async def _fetch(self, ticket: int) -> None:
         sample = self._work.sample(ticket)
-        async with self._in_line:  # else who has just seen a size reserves before older samples that wait for one
-            reserved = await self._sizes.expected(sample)
-            await self._bodies.reserve(reserved)
-        await self._requests.reserve(1)
+        reserved = self._sizes.known(sample)
+        if self._line_length or reserved is None or not self._bodies.reserve_now(reserved):
+            reserved = await self._reserve_in_line(sample)
+        if not self._requests.reserve_now(1):
+            await self._requests.reserve(1)
         counters = self._counters
         started = monotonic()
         self._in_flight[ticket] = sample.key, "fetch", started
@@ -223,9 +225,20 @@ class Worker:
             self._work.offer(item)
             self.announce(1)
 
+    async def _reserve_in_line(self, sample: SampleRef) -> int:
+        """Bytes reserved for its body, in its turn: else who has just seen a size would overtake older samples."""
+        self._line_length += 1  # a lock that was let go is not `locked` before the next in line has run
+        try:
+            async with self._in_line:
+                reserved = await self._sizes.expected(sample)
+                await self._bodies.reserve(reserved)
+                return reserved
+        finally:
+            self._line_length -= 1
+
     async def _decode_on_loop(self, item: Item) -> None:
-        started = perf_counter()
-        self._in_flight[item.ticket] = item.sample.key, "decode", monotonic()
+        started = monotonic()
+        self._in_flight[item.ticket] = item.sample.key, "decode", started
         try:
             self._work.enter_user_code(item.ticket)
             rng = self._recipe.rng(item.epoch, item.sample.index)
@@ -243,7 +256,7 @@ class Worker:
         finally:
             self._work.leave_user_code(item.ticket)
             self._in_flight.pop(item.ticket, None)
-        item.decode_s = perf_counter() - started
+        item.decode_s = monotonic() - started
         self._bodies.correct(item.reserved_bytes, nbytes)
         item.body, item.reserved_bytes = b"", nbytes
         self._work.offer(item)
@@ -299,10 +312,10 @@ class Worker:
             return False
         if item is None:
             return False
-        self._in_flight[item.ticket] = item.sample.key, "decode", monotonic()
         error = None
         first = item.slab is None
-        started = perf_counter()
+        started = monotonic()
+        self._in_flight[item.ticket] = item.sample.key, "decode", started
         try:
             decode_item(self._recipe, item, self._work.settle)
         except SampleError as exc:
@@ -311,7 +324,7 @@ class Worker:
             self._wake(self._work.close(broken=exc))
         except BaseException as exc:
             self.fail(exc)
-        item.decode_s += perf_counter() - started
+        item.decode_s += monotonic() - started
         self._in_flight.pop(item.ticket, None)
         self._bodies.release(item.reserved_bytes)
         item.reserved_bytes = 0  # the first sample comes here twice where its slab is another process's to give

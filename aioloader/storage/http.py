@@ -86,6 +86,11 @@ class HTTPStore:
         return self._options
 
     @property
+    def transport(self) -> str:
+        """The HTTP client in use: ``"aiohttp"`` or ``"fast"``."""
+        return self._options.client
+
+    @property
     def location(self) -> str:
         """The root's address without user info and query; ends with ``/``."""
         return self._bound().location

@@ -1,4 +1,4 @@
-"""The default transport: one session of aiohttp."""
+"""The transport that is always there: one session of aiohttp."""
 
 from __future__ import annotations
 

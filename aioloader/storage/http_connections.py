@@ -32,7 +32,7 @@ class Connections:
         self._strange: Transport | None = None
 
     def _transport(self, *, guarded: bool) -> Transport:
-        if self._options.transport == "fast":
+        if self._options.client == "fast":
             from aioloader.storage.http_fast import FastTransport  # httptools comes with the extra
 
             return FastTransport(self._options, guarded=guarded, tls=self._tls_context, proxy_for=self._proxy_for)

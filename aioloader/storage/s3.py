@@ -78,7 +78,7 @@ class S3Store:
     and the machine's role, in boto's order; ``anonymous=True`` sends none. ``request_payer=True`` pays for
     requests to a requester-pays bucket. ``ca_file`` (PEM) is trusted besides the system's authorities.
     ``connect_timeout_s`` covers look-up, connection and handshake each, ``idle_timeout_s`` the wait between
-    bytes; larger objects than ``max_object_bytes`` are refused. ``transport="fast"`` as in `HTTPStore`. Nothing is
+    bytes; larger objects than ``max_object_bytes`` are refused. ``transport`` as in `HTTPStore`. Nothing is
     retried here.
 
     Raises `OptionError`.
@@ -138,6 +138,11 @@ class S3Store:
         """
         bucket, key = split_s3_url(url)
         return _bound(self._options, bucket, key if not key or key.endswith("/") else key + "/")
+
+    @property
+    def transport(self) -> str:
+        """The HTTP client in use: ``"aiohttp"`` or ``"fast"``."""
+        return self._options.http.client
 
     @property
     def location(self) -> str:

@@ -135,7 +135,7 @@ async def test_a_waiter_that_is_cancelled_holds_nothing_and_lets_the_next_pass()
     large.cancel()
     await small
     assert large.cancelled() or large.cancelling()
-    assert (budget.used, account.waiting) == (10, False)
+    assert (budget.used, bool(account.waiters)) == (10, False)
 
 
 async def test_cancelled_in_the_moment_of_the_grant_nothing_is_held() -> None:
@@ -243,7 +243,7 @@ async def _run_history(steps: list[tuple[str, int, int]]) -> None:
                 first = model.asked[0][0]
                 assert model.held, "one that holds nothing waits"
                 assert budget.used + first > capacity, "one that would fit waits"
-            assert model.account.waiting == bool(model.asked)
+            assert bool(model.account.waiters) == bool(model.asked)
         assert budget.used == sum(sum(model.held) for model in models)
         # More than the capacity is held only by those who got their first while holding nothing.
         excess = [held for model in models for held in model.held[1:]]

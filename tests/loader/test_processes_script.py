@@ -153,7 +153,7 @@ def test_a_script_without_a_main_guard_runs_once_and_its_decoders_work(workplace
 def test_a_decoder_that_reads_argv_and_prints_does_so_in_the_worker(workplace: Path) -> None:
     script = textwrap.dedent(HEAD) + textwrap.dedent("""
     def decode(body):
-        print("decoded", sys.argv[1], flush=True)
+        print(f"decoded {sys.argv[1]}\\n", end="", flush=True)  # one write: two processes print at once
         return np.array([int(body)])
 
     rows(decode)

@@ -14,10 +14,13 @@ import pytest
 
 from aioloader.errors import ObjectNotFoundError, OptionError, ServerFailedError, StoreError, TruncatedBodyError
 from aioloader.storage.http import HTTPStore
+from aioloader.storage.http_connections import Connections
+from aioloader.storage.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aioloader.storage.http_transport import Transport
     from tests.storage.conftest import BucketFactory, Closing, NewStore, RawFactory
 
 LONG = bytes(range(251)) * 16_000  # 4 MB: many packets, and more than may wait unread
@@ -207,7 +210,7 @@ async def test_a_store_with_a_function_for_headers_travels_by_cloudpickle(
 
 
 def test_an_unknown_transport_is_named() -> None:
-    with pytest.raises(OptionError, match="'aiohttp', 'fast'"):
+    with pytest.raises(OptionError, match="'auto', 'aiohttp', 'fast'"):
         HTTPStore(transport="quick")
 
 
@@ -217,9 +220,30 @@ def test_the_fast_transport_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         HTTPStore(transport="fast")
 
 
-def test_the_transport_is_told_where_it_is_not_the_default(http: NewStore) -> None:
+def test_the_transport_is_told_where_it_was_chosen(http: NewStore) -> None:
     store = http()
-    assert ("transport='fast'" in repr(store)) == (store.options.transport == "fast")
+    assert f"transport={store.options.transport!r}" in repr(store)
+    assert "transport" not in repr(HTTPStore())
+
+
+@pytest.mark.parametrize(("installed", "client"), [(True, "fast"), (False, "aiohttp")])
+async def test_by_itself_the_fast_transport_is_taken_where_it_is_installed(
+    bucket: BucketFactory, closing: Closing, monkeypatch: pytest.MonkeyPatch, *, installed: bool, client: str
+) -> None:
+    found = importlib.util.find_spec("aioloader") if installed else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    used, make = [], Connections._transport
+
+    def recorded(connections: Connections, *, guarded: bool) -> Transport:
+        used.append(type(transport := make(connections, guarded=guarded)).__name__)
+        return transport
+
+    monkeypatch.setattr(Connections, "_transport", recorded)
+    async with bucket({"a.bin": b"x"}) as server:
+        store = closing(HTTPStore().at(server.url))
+        assert (store.transport, S3Store().transport) == (client, client)
+        assert await store.get("a.bin") == b"x"
+    assert used == [f"{client.capitalize()}Transport"]
 
 
 _CHURN = """

@@ -135,16 +135,14 @@ class ProcessStream(Stream):
         self._introduce(link)
         given = link.outstanding.setdefault(self.number, {})
         now = monotonic()
-        rows = []
-        for ticket in run:
-            epoch, position, sample_id = self.state.sample_of(ticket)
-            place = None
-            if self._is_strict or self.state.is_placed(ticket):
-                step, slot = self.state.place(ticket)
-                place = step.index, slot
-            rows.append((ticket, epoch, position, _facts(self._job.samples[sample_id]), place))
-            given[ticket] = now
-            self._owner[ticket] = link
+        samples = self._job.samples
+        rows = [
+            (ticket, epoch, position, _facts(samples[sample_id]), place)
+            for ticket, epoch, position, sample_id, place in self.state.planned(run)
+        ]
+        given |= dict.fromkeys(run, now)
+        if not self._is_strict:
+            self._owner |= dict.fromkeys(run, link)
         self._tell_slabs()
         link.send(ToChild.RUN, (self.number, rows, self._open_slabs))
 
@@ -276,7 +274,8 @@ class ProcessStream(Stream):
         for ticket in tickets:
             given.pop(ticket, None)
             self._owner.pop(ticket, None)
-            self._deaths.pop(ticket, None)
+        for ticket in self._deaths.keys() & set(tickets):
+            del self._deaths[ticket]
 
     # -- deaths ----------------------------------------------------------------------------------------------
 

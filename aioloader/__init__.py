@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aioloader.storage.http import HTTPStore as HTTPStore
     from aioloader.storage.local import LocalStore as LocalStore
     from aioloader.storage.memory import MemoryStore as MemoryStore
+    from aioloader.storage.retry import Retry as Retry
     from aioloader.storage.s3 import S3Store as S3Store
     from aioloader.types import Batch as Batch
     from aioloader.types import Decoder as Decoder
@@ -51,6 +52,7 @@ _HOMES = {
     "MemoryStore": "aioloader.storage.memory",
     "NpyDecoder": "aioloader.decode.npy",
     "RawDecoder": "aioloader.decode.raw",
+    "Retry": "aioloader.storage.retry",
     "S3Store": "aioloader.storage.s3",
     "SampleRef": "aioloader.types",
     "Store": "aioloader.types",

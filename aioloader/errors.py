@@ -18,7 +18,8 @@
     │   │   ├── TransferStalledError        no bytes within the deadline
     │   │   ├── TruncatedBodyError          fewer bytes than announced
     │   │   ├── ThrottledError              429, 503
-    │   │   ├── ServerFailedError           another status of 400 and above, or a broken answer
+    │   │   ├── ServerFailedError           another status of 500 and above, or a broken answer
+    │   │   ├── RequestRefusedError         another status of 400 and above; not retried
     │   │   ├── RangeNotHonouredError       other bytes than the ones asked for
     │   │   ├── RedirectRefusedError        a loop, a downgrade, another origin
     │   │   ├── BodyTooLargeError           more bytes than ``max_object_bytes``
@@ -145,7 +146,22 @@ class SampleError(AioloaderError):
 
 
 class StoreError(SampleError, OSError):
-    """The store, or the way to it, did not give the bytes."""
+    """The store, or the way to it, did not give the bytes.
+
+    ``is_transient`` says whether asking again may help; ``retry_after_s`` is how long the store asks to wait.
+    ``partial`` is what came before a body broke off, for who asks for the rest; nobody else sees it.
+    """
+
+    is_transient = False
+    retry_after_s: float | None = None
+    partial: object | None = None
+
+    def after(self, attempts: int, byte_range: tuple[int, int] | None) -> Self:
+        """The same error as the last of ``attempts`` to get ``byte_range``; it lets go of what came."""
+        self.attempts, self.byte_range, self.partial = attempts, byte_range, None
+        if type(self).__init__ is SampleError.__init__:
+            self.args = self.reason, self.key, self.hint, byte_range, attempts, self.stage, self.sample_id
+        return self
 
 
 class ObjectNotFoundError(StoreError):
@@ -162,6 +178,7 @@ class ConnectFailedError(StoreError):
     """No connection: refused, unreachable or an unknown host. Never skipped."""
 
     skippable = False
+    is_transient = True
 
 
 class TLSRejectedError(StoreError):
@@ -171,19 +188,31 @@ class TLSRejectedError(StoreError):
 
 
 class TransferStalledError(StoreError):
-    """No bytes came within the deadline."""
+    """No bytes came within the deadline, or too few."""
+
+    is_transient = True
 
 
 class TruncatedBodyError(StoreError):
     """The body ended before the announced length."""
 
+    is_transient = True
+
 
 class ThrottledError(StoreError):
     """The store asked for fewer requests (429, 503)."""
 
+    is_transient = True
+
 
 class ServerFailedError(StoreError):
     """The store answered with a failure, or with something that is not HTTP."""
+
+    is_transient = True
+
+
+class RequestRefusedError(StoreError):
+    """The store answered 400 or another status of that kind: asking again changes nothing."""
 
 
 class RangeNotHonouredError(StoreError):

@@ -18,6 +18,9 @@ from aioloader.monitor.report import render
 from aioloader.monitor.stats import Counters, LoaderStats
 from aioloader.order.permutation import EpochOrder
 from aioloader.runtime.threads import DaemonThreads
+from aioloader.storage.retry import RETRY, Retry
+from aioloader.storage.retrying import RetryingStore
+from aioloader.tune.concurrency import START, search_of
 from aioloader.tune.epoch_plan import checked_seed, rank_plan
 from aioloader.tune.epoch_plan import describe as describe_plan
 from aioloader.tune.knobs import Auto, Knobs, describe, resolve
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from aioloader.engine.options import OnError, Order
+    from aioloader.tune.concurrency import Change
     from aioloader.types import Batch, Decoder, Transform, Tree
 
 
@@ -62,6 +66,7 @@ class _Base:
         sample_weight: str | None = None,
         rank: int = 0,
         world_size: int = 1,
+        retry: Retry = RETRY,
         stall_timeout_s: float = 300.0,
         close_timeout_s: float = 5.0,
     ) -> None:
@@ -82,6 +87,8 @@ class _Base:
         if not _is_dataset(data):
             expected = "a dataset, such as al.image_folder(url) or al.manifest(url)"
             raise OptionError("data", f"a {type(data).__name__}", expected)
+        if not isinstance(retry, Retry):
+            raise OptionError("retry", repr(retry), "al.Retry(...); al.Retry(attempts=1) never asks again")
         if transform is not None and not callable(transform):
             raise OptionError("transform", repr(transform), "a function of (decoded, rng), or None")
         # The ledger first: a run that names one file as both finds it, empty the first time.
@@ -89,17 +96,24 @@ class _Base:
         data = read_skip_list(skip_list).applied_to(data)
         if len(data) == 0:
             raise EmptyDatasetError(f"{data!r} has no sample to load; check the URL, split() or skip_list")
-        options = resolve(knobs, remote="://" in data.store.origin and not data.store.origin.startswith("file:"))
+        origin = data.store.origin
+        is_remote = "://" in origin and not origin.startswith("file:")
+        is_searched = is_remote and not origin.startswith("memory:") and knobs.concurrency == "auto"
+        self._search = search_of(origin) if is_searched else None
+        found = START if self._search is None else self._search.concurrency
+        options = resolve(knobs, found_concurrency=found if is_remote else None)
         plan = rank_plan(len(data), knobs.batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
         self._data = data
         self._seed = secrets.randbits(32) if checked is None else checked
         decoder = as_decoder(decode)
         self._knobs = {"decode": repr(decoder), **describe(knobs, options), "drop_last": describe_plan(plan)}
-        if transport := getattr(data.store, "transport", None):  # what fetched belongs to the figures
-            self._knobs["transport"] = str(transport)
+        transport = getattr(data.store, "transport", None)
+        if isinstance(transport, str):  # which HTTP client fetched belongs to the figures
+            self._knobs["transport"] = transport
         self._next_epoch = 0
         self._job = Job(
             samples=data,
+            store=RetryingStore(data.store, retry),
             decoder=decoder,
             transform=transform,
             order=EpochOrder(len(data), seed=self._seed, shuffle=shuffle),
@@ -119,6 +133,7 @@ class _Base:
             class_weights=class_weights(data, class_weight),
             is_padded=world_size > 1 and not plan.drop_last,
             spec=None if spec is None else checked_spec("spec", repr(spec), spec),
+            controller=self._search,
         )
         self._open_session()
         if options.use_multiprocessing and self._starts_early:
@@ -177,13 +192,22 @@ class _Base:
 
     def report(self) -> str:
         """The figures of now as text: throughput, who waited, fetch and decode times, the knobs."""
-        return render(self.stats(), self._knobs, self._data.store.location)
+        knobs = self._knobs
+        if self._search is not None:
+            knobs = {**knobs, "concurrency": f"{self._search.concurrency} (auto)"}
+        return render(self.stats(), knobs, self._data.store.location, self.concurrency_changes)
+
+    @property
+    def concurrency_changes(self) -> tuple[Change, ...]:
+        """What feedback has made of ``concurrency="auto"`` for this loader's origin, and why; the last 64 changes."""
+        return () if self._search is None else tuple(self._search.changes)
 
     def memory_bound(self) -> int:
         """Bytes that batches and fetched bodies take at most: two rings of slabs and the body budget.
 
         Known once the fields are: declared by the decoder, or after the first sample; 0 before. Batches the caller
-        keeps beyond the ring are private copies and come on top.
+        keeps beyond the ring are private copies and come on top, and so does what decoders take while they work: for
+        pictures 3 to 6 bytes a pixel of the largest file, for each of the ``workers``.
         """
         slab_bytes = self._job.workspace.bound_bytes
         return slab_bytes and slab_bytes + (self._job.options.body_bytes or PROCESS_BODY_BYTES)
@@ -222,19 +246,20 @@ class Loader(_Base):
     ``workers`` are. A batch is a `Batch`: a tuple of numpy arrays with the batch axis first.
 
     Options: ``decode`` a `Decoder` or a function of ``(data[, sample[, rng]])``; ``transform(decoded, rng)`` is
-    called after it. ``spec`` declares the fields of what they return (`FieldSpec`, or a tree of them) in the place of
-    the first sample: for sides that differ (``FieldSpec((UpTo(512),), "int32")``: each batch is padded to its longest
-    sample) and for text (``FieldSpec.text(max_bytes)``). ``batch_size`` samples a batch on this rank. ``shuffle`` with
-    ``seed``; ``seed=None`` draws one. ``drop_last="auto"`` leaves a short last batch out when shuffling (unless it
-    would be the only one). ``concurrency`` requests in flight, ``workers`` parallel decoders, ``use_multiprocessing``
-    processes instead of threads, ``max_queue_size`` finished batches: numbers, or "auto". ``order="strict"`` gives the
-    same batches in every run; ``"window"`` and ``"any"`` batch samples as they arrive, out of order by at most the
-    look-ahead, or 16,384 samples: a slow one then delays nobody. ``on_error="raise"``, or ``"skip"``: a good sample of
-    the same batch stands in, ``batch.valid`` is False there, the ``ledger`` file names it, and more than
-    ``max_error_rate`` raises. ``skip_list`` is such a ledger (or keys) to leave out. ``max_memory`` bounds batches and
-    fetched bodies ("2GB"). ``class_weight`` (class id or name to weight) and ``sample_weight`` (a column of the
-    manifest) add a third array. ``rank`` of ``world_size`` processes reads its share. ``stall_timeout_s`` without any
-    sample moving raises `StalledError`; ``close_timeout_s`` bounds `close`.
+    called after it. ``spec`` declares the fields of what they return (`FieldSpec`, or a tree of them) in the place
+    of the first sample: for sides that differ (``FieldSpec((UpTo(512),), "int32")``: each batch is padded to its
+    longest sample) and for text (``FieldSpec.text(max_bytes)``). ``batch_size`` samples a batch on this rank.
+    ``shuffle`` with ``seed``; ``seed=None`` draws one. ``drop_last="auto"`` leaves a short last batch out when
+    shuffling (unless it would be the only one). ``concurrency`` requests in flight ("auto": found by feedback),
+    ``workers`` parallel decoders, ``use_multiprocessing`` processes instead of threads, ``max_queue_size`` finished
+    batches: numbers, or "auto". ``order="strict"`` gives the same batches in every run; ``"window"`` and ``"any"``
+    batch samples as they arrive, out of order by at most the look-ahead, or 16,384 samples: a slow one then delays
+    nobody. ``on_error="raise"``, or ``"skip"``: a good sample of the same batch stands in, ``batch.valid`` is False
+    there, the ``ledger`` file names it, and more than ``max_error_rate`` raises. ``skip_list`` is such a ledger (or
+    keys) to leave out. ``max_memory`` bounds batches and fetched bodies ("2GB"). ``class_weight`` (class id or name
+    to weight) and ``sample_weight`` (a column of the manifest) add a third array. ``rank`` of ``world_size``
+    processes reads its share. ``retry`` (`Retry`) says how often and how long a failed request is made again.
+    ``stall_timeout_s`` without any sample moving raises `StalledError`; ``close_timeout_s`` bounds `close`.
 
     Raises `OptionError` for a value that cannot work, `EmptyDatasetError` for no samples; while iterating, the
     failed sample's error, `StalledError`, `StreamReplacedError` or `LoaderClosedError`.

@@ -197,6 +197,32 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The first bytes of an answer that broke off: ``body`` begins at byte ``first`` of the object, the whole answer
+    would end before byte ``stop``, and ``etag`` is the object's, a strong one."""
+
+    body: bytes
+    first: int
+    stop: int
+    etag: str
+
+    def __repr__(self) -> str:
+        return f"<{len(self.body)} of {self.stop - self.first} bytes>"
+
+
+@runtime_checkable
+class ResumableStore(Protocol):
+    """A store that can be asked for the rest of an object."""
+
+    async def get_rest(self, key: str, partial: Partial) -> bytes:
+        """The whole answer of which ``partial`` came: its bytes and the rest, of the very same object.
+
+        Raises `StoreError`: `ObjectChangedError` where the object is another one by now.
+        """
+        ...
+
+
 @runtime_checkable
 class Decoder(Protocol):
     """Bytes to arrays. Called from several threads at once.

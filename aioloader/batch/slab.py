@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import mmap
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aioloader.tree import unflatten
+from aioloader.tree import flatten, unflatten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,8 @@ class Slab:
         self.positions = self._header(self.buffer, layout.positions_offset, np.dtype(np.int64))
         self.valid = self._header(self.buffer, layout.valid_offset, np.dtype(np.bool_))
         self.fields = field_views(self.buffer, layout)
-        self._slots: dict[int, Tree] = {}
+        self._leaves: dict[int, list[NDArray[Any]]] = {}
+        self._is_flat = not any(isinstance(branch, (dict, tuple)) for branch in layout.structure)
         self.shapes = [self._shapes(place) for place in layout.fields]
         """Of each field whose samples differ in shape: int64 ``(batch_size, ndim)``; None for the others."""
 
@@ -72,14 +74,29 @@ class Slab:
         self.valid.fill(False)
 
     def slot(self, index: int) -> Tree:
-        """The tree of writable views of one slot; scalars are arrays of shape ``()``. Made once, then kept."""
-        slot = self._slots.get(index)
-        if slot is None:
-            slot = self._slots[index] = unflatten(
-                self.layout.structure,
-                [field[index : index + 1].reshape(field.shape[1:]) for field in self.fields],
-            )
-        return slot
+        """The tree of writable views of one slot; scalars are arrays of shape ``()``.
+
+        The views are made once and kept; what holds them is new each time, for a decoder may put others into it.
+        """
+        leaves = self._leaves_of(index)
+        return tuple(leaves) if self._is_flat else unflatten(self.layout.structure, leaves)
+
+    def is_slot(self, index: int, tree: Tree) -> bool:
+        """Whether every leaf of ``tree``, the first fields of a slot's, is still that slot's own memory."""
+        own = self._leaves_of(index)
+        if isinstance(tree, np.ndarray):
+            return tree is own[0]
+        # None may be missing: the label's alone may follow.
+        wanted = self.layout.structure if isinstance(tree, tuple) else self.layout.structure[0]
+        leaves = [leaf for _, leaf in flatten(tree)]
+        return len(leaves) == len(flatten(wanted)) and all(map(operator.is_, leaves, own))
+
+    def _leaves_of(self, index: int) -> list[NDArray[Any]]:
+        leaves = self._leaves.get(index)
+        if leaves is None:
+            leaves = [field[index : index + 1].reshape(field.shape[1:]) for field in self.fields]
+            self._leaves[index] = leaves
+        return leaves
 
     def write(self, index: int, leaves: Sequence[NDArray[Any]]) -> None:
         """Fill a slot's first fields with ``leaves``, which fit them; the label's field may follow."""

@@ -117,6 +117,15 @@ class Account:
                 self._serve()
             raise
 
+    def set_limit(self, limit: int) -> None:
+        """Another bound of its own; what is held beyond a smaller one is waited for. On the waiters' loop."""
+        self.limit = limit
+        self._serve()
+
+    def take_beyond(self, amount: int) -> None:
+        """``amount`` units at once, whether there is room or not."""
+        self._budget.add(self, amount)
+
     def release(self, amount: int) -> None:
         """Give ``amount`` units back; any thread."""
         self._budget.put(self, amount)

@@ -109,8 +109,8 @@ def _produce(recipe: Recipe, item: Item) -> bool:
             decoded = decoder.decode(item.body, sample, rng, out)
         except OptionError as exc:  # the user's, of this sample; that of `settle` ends the stream
             raise wrap_foreign(exc, item, DecodeError, "the decoder raised") from exc
-        if out is not None and decoded is out and recipe.transform is None:
-            return True
+        if slab is not None and out is not None and decoded is out and slab.is_slot(item.slot, out):
+            return True  # there is no transform where the decoder's own spec() declared the fields
     if isinstance(decoded, tuple):
         decoded = as_fields(decoded, key=shown_key(sample.key))
     if recipe.transform is not None:

@@ -6,6 +6,7 @@ It knows no job: a loader's finalizer keeps it alive, and through its decoder a 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from aioloader.monitor.histogram import LatencyHistogram
 from aioloader.monitor.stats import EngineStats, freeze_latency
 from aioloader.runtime.loop import SIGNAL_CHECK_S, LoopLease
 from aioloader.runtime.wake import Wake
+from aioloader.storage.origin_state import state_of
 
 if TYPE_CHECKING:
     import weakref
@@ -73,7 +75,7 @@ class Holdings:
         if self._pool is not None:
             return self._pool.stats()
         lag = LatencyHistogram() if self.shared is None else self.shared.lag.histogram
-        return EngineStats(loop_lag=freeze_latency(lag))
+        return EngineStats(loop_lag=freeze_latency(lag), requests=replace(state_of(self._store.origin).counts))
 
     def start(self, stream: Stream) -> None:
         """Have the loop start ``stream``, unless all is being given back."""

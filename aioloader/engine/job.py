@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from aioloader.batch.slab import Slab
     from aioloader.decode.function import BoundDecoder
+    from aioloader.engine.feedback import Controller
     from aioloader.engine.ledger import Ledger
     from aioloader.engine.options import EngineOptions
     from aioloader.engine.step import Step
@@ -177,12 +178,14 @@ class Workspace:
 class Job:
     """Everything a stream needs to know; shared by all streams of a loader, written by none.
 
+    ``store`` is the dataset's, with the loader's policies around it.
     ``weights`` are per-sample weights (float32, all samples), ``class_weights`` maps a label to its weight.
     ``is_padded`` says that a step may hold stand-ins for other ranks' samples. ``spec`` are the fields of what decoder
-    and transform return, where the user said so.
+    and transform return, where the user said so. ``controller`` sets the requests in flight where the user did not.
     """
 
     samples: Samples
+    store: Store
     decoder: BoundDecoder
     transform: Transform | None
     order: EpochOrder
@@ -195,10 +198,16 @@ class Job:
     class_weights: Mapping[int, float] | None = None
     is_padded: bool = False
     spec: Tree | None = None
+    controller: Controller | None = None
 
     def is_fatal(self, error: SampleError) -> bool:
         """Whether the failure ends the stream: always, unless skipping was asked for and makes sense."""
         return self.options.on_error == "raise" or not error.skippable
+
+    def look_ahead(self, concurrency: int) -> int:
+        """Samples begun ahead of the consumer for so many requests in flight: behind one slow sample as many as are in
+        flight would soon be all there are; 4 times as many keep the wire busy."""
+        return max(4 * concurrency, 2 * self.plan.batch_size)
 
     def rng(self, epoch: int, sample_id: int) -> np.random.Generator | None:
         """The sample's generator; None where nobody draws from it (building one costs 10 µs)."""

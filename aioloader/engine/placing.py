@@ -80,6 +80,10 @@ class Placing(Protocol):
         """Tickets from here on must wait whatever the look-ahead says; None without such a bound."""
         ...
 
+    def set_window(self, samples: int) -> None:
+        """How many samples may be out of order from now on."""
+        ...
+
     def place(self, ticket: int) -> tuple[Step, int]:
         """The step and slot of a ticket; where the order leaves that open, the next free slot becomes its own."""
         ...
@@ -119,6 +123,9 @@ class StrictPlacing:
 
     def fetch_limit(self, next_index: int) -> None:
         """No bound but the look-ahead's."""
+
+    def set_window(self, samples: int) -> None:
+        """None is."""
 
     def place(self, ticket: int) -> tuple[Step, int]:
         """By arithmetic."""
@@ -188,6 +195,10 @@ class WindowPlacing:
     def fetch_limit(self, next_index: int) -> int:
         """``window`` samples beyond the oldest that is not settled."""
         return self._watermark + self._window
+
+    def set_window(self, samples: int) -> None:
+        """From the watermark on."""
+        self._window = samples
 
     def place(self, ticket: int) -> tuple[Step, int]:
         """What the ticket was given before, or the next free slot of its epoch."""

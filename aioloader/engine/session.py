@@ -31,7 +31,7 @@ class Session:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.closed = False
-        self.holdings = Holdings(job.samples.store, job.options.close_timeout_s)
+        self.holdings = Holdings(job.store, job.options.close_timeout_s)
         self._stream: Stream | None = None
         # Reentrant: a collection inside may run a generator's `finally` that closes this very loader.
         self._lock = threading.RLock()

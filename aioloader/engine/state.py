@@ -45,6 +45,8 @@ class StreamState:
         self.job = job
         self.first_epoch = first_epoch
         self.last_epoch = last_epoch
+        self.look_ahead = job.options.look_ahead
+        """Samples that may be begun ahead of the consumer; see `set_look_ahead`."""
         self.closed = False
         self.broken: BaseException | None = None
         self.last_progress = monotonic()
@@ -78,12 +80,19 @@ class StreamState:
     @property
     def ticket_limit(self) -> int:
         """Tickets below it may be fetched now."""
-        limit = self._plan.first_ticket(self._next_index) + self.job.options.look_ahead
+        limit = self._plan.first_ticket(self._next_index) + self.look_ahead
         limit = min(limit, (self.last_epoch + 1 - self.first_epoch) * self.job.plan.slots_per_epoch)
         bound = self._placing.fetch_limit(self._next_index)
         if bound is not None:
             limit = min(limit, bound)
         return limit if self._ticket_stop is None else min(limit, self._ticket_stop)
+
+    def set_look_ahead(self, samples: int) -> None:
+        """Another bound from now on; what was begun beyond a smaller one is finished."""
+        with self._lock:
+            self.look_ahead = samples
+            if self.job.options.order == "window":
+                self._placing.set_window(samples)
 
     def next_ticket(self) -> int | None:
         """The next ticket to fetch, now the caller's; None while none may be."""
@@ -101,7 +110,7 @@ class StreamState:
         return not self.closed and self._cursor < self.ticket_limit
 
     def next_run(self, most: int) -> list[int]:
-        """Up to ``most`` consecutive tickets of one planned step (or returned ones): a worker's unit of work."""
+        """Up to ``most`` consecutive tickets of one planned step: a worker's unit of work. Returned ones come first."""
         with self._lock:
             if not self._returned:
                 first = self._cursor
@@ -110,18 +119,16 @@ class StreamState:
                 self._cursor = stop
                 return list(range(first, stop))
             run: list[int] = []
-            index = None
-            while len(run) < most:
-                upcoming = self._returned[0] if self._returned else self._cursor
-                planned = self._plan.locate(upcoming)[0]
-                if index not in (None, planned):
+            while self._returned and len(run) < most and not self.closed:
+                if run and self._plan.locate(run[0])[0] != self._plan.locate(self._returned[0])[0]:
                     break
-                index = planned
-                ticket = self.next_ticket()
-                if ticket is None:
-                    break
-                run.append(ticket)
+                run.append(heappop(self._returned))
             return run
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether the next run is of samples whose worker died."""
+        return bool(self._returned)
 
     def give_back(self, ticket: int) -> None:
         """Its worker died before it was done: another one gets it."""
@@ -217,11 +224,6 @@ class StreamState:
         with self._lock:
             ticket = self._next_arrived()
             return None if ticket is None else (ticket, *self._placing.place(ticket))
-
-    def is_placed(self, ticket: int) -> bool:
-        """Whether the ticket's slot is its own already."""
-        with self._lock:
-            return self._placing.is_placed(ticket)
 
     def place(self, ticket: int) -> tuple[Step, int]:
         """The step and slot of a ticket whose order fixes it, or that has one."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from aioloader.engine.feedback import Pulse
 from aioloader.engine.state import StreamState
 from aioloader.engine.worker import Worker
+from aioloader.storage.origin_state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,11 +85,11 @@ class ThreadStream(Stream):
         self._job = job
         self._threads = shared.threads
         self._bodies = shared.bodies.open(job.options.body_bytes)
-        self._requests = shared.requests_to(job.samples.store.origin, job.options.concurrency).open()
+        self._requests = shared.requests_to(job.store.origin, job.options.concurrency).open()
         self._worker = Worker(
             self.state,
             job,
-            job.samples.store,
+            job.store,
             concurrency=job.options.concurrency,
             workers=job.options.workers,
             threads=shared.threads,
@@ -99,6 +102,18 @@ class ThreadStream(Stream):
         )
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._pulse: Pulse | None = None
+        if job.controller is not None:
+            self._shared = shared
+            origin = state_of(job.store.origin)
+            self._pulse = Pulse(job.controller, job.counters, lambda: replace(origin.counts), self._set_concurrency)
+
+    def _set_concurrency(self, concurrency: int) -> None:
+        self._shared.requests_to(self._job.store.origin, concurrency)
+        self._requests.set_limit(concurrency)
+        self.state.set_look_ahead(self._job.look_ahead(concurrency))
+        self._worker.set_concurrency(concurrency)
+        self._worker.go_on()
 
     def _post(self, callback: Callable[[], object]) -> None:
         self._lease.post(callback)
@@ -116,10 +131,14 @@ class ThreadStream(Stream):
             self._finish()
             return
         self._task = self._lease.spawn(self._worker.run())
+        if self._pulse is not None:
+            self._pulse.start(self._job.options.concurrency)
         # Not a `finally` in the task: one that is cancelled before its first step never runs a line.
         self._task.add_done_callback(lambda _: self._finish())
 
     def _finish(self) -> None:
+        if self._pulse is not None:
+            self._pulse.stop()
         self._threads.remove(self._worker)
         self.wake(self.state.close())
         self._bodies.close()

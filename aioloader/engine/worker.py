@@ -27,7 +27,7 @@ from aioloader.redact import shown_key
 from aioloader.tree import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from aioloader.engine.budget import Account
     from aioloader.engine.lanes import DecodeThreads
@@ -130,6 +130,9 @@ class Worker:
         self._post = post
         self._is_loop_ending = is_ending
         self._more = asyncio.Event()
+        self._fetchers: asyncio.TaskGroup | None = None
+        self._to_rescue: list[int] = []
+        self._begun = 0  # fetchers
         self._in_line = asyncio.Lock()
         self._line_length = 0
         self.starved = False
@@ -146,12 +149,34 @@ class Worker:
         """Fetch until cancelled. Ends itself only by a defect, which the plan hears of; never raises."""
         try:
             async with asyncio.TaskGroup() as fetchers:
-                for _ in range(self._concurrency):
-                    fetchers.create_task(self._fetch_in_order())
+                self._fetchers = fetchers
+                self.rescue(())
+                self.set_concurrency(self._concurrency)
         except asyncio.CancelledError:
             pass  # whoever ends the stream cancels this task; nobody awaits it
         except BaseExceptionGroup as group:
             self.fail(group.exceptions[0])
+        finally:
+            self._fetchers = None
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Have at least so many fetchers; that fewer ask is the requests' account's to see to. On the loop."""
+        self._concurrency = max(concurrency, self._concurrency)
+        while self._fetchers is not None and self._begun < self._concurrency:
+            self._begun += 1
+            self._fetchers.create_task(self._fetch_in_order())
+
+    def rescue(self, tickets: Iterable[int]) -> None:
+        """Fetch these beside all others, and beyond the byte budget; on the loop.
+
+        Their worker has died, and the batch that waits for them may be next: behind newer samples, whose bytes are only
+        freed once that batch was taken, they would wait for ever. They hold a request each, so they are few at a time.
+        """
+        self._to_rescue += tickets
+        if self._fetchers is not None:
+            tickets, self._to_rescue = self._to_rescue, []
+            for ticket in tickets:
+                self._fetchers.create_task(self._fetch_or_fail(ticket, is_rescue=True))
 
     def fail(self, exc: BaseException) -> None:
         """A defect of ours: the consumer must hear of it instead of waiting."""
@@ -172,21 +197,28 @@ class Worker:
                 if (ticket := self._work.next_ticket()) is not None:
                     break  # the consumer moved between the two looks
                 await self._more.wait()
-            try:
-                await self._fetch(ticket)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as exc:
-                self.fail(exc)  # before the group cancels the others, who would take it for their sample's fault
-                raise
+            await self._fetch_or_fail(ticket)
 
-    async def _fetch(self, ticket: int) -> None:
+    async def _fetch_or_fail(self, ticket: int, *, is_rescue: bool = False) -> None:
+        try:
+            await self._fetch(ticket, is_rescue=is_rescue)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:
+            self.fail(exc)  # before the group cancels the others, who would take it for their sample's fault
+            raise
+
+    async def _fetch(self, ticket: int, *, is_rescue: bool) -> None:
         sample = self._work.sample(ticket)
         reserved = self._sizes.known(sample)
-        if self._line_length or reserved is None or not self._bodies.reserve_now(reserved):
+        if is_rescue:
+            reserved = reserved or 0
+        elif self._line_length or reserved is None or not self._bodies.reserve_now(reserved):
             reserved = await self._reserve_in_line(sample)
         if not self._requests.reserve_now(1):
             await self._requests.reserve(1)
+        if is_rescue:
+            self._bodies.take_beyond(reserved)
         counters = self._counters
         started = monotonic()
         self._in_flight[ticket] = sample.key, "fetch", started
@@ -206,6 +238,7 @@ class Worker:
                 raise
             error = self._named(exc, sample)
         finally:
+            counters.in_flight_seen += counters.in_flight
             counters.in_flight -= 1
             self._sizes.saw(None if item is None else len(item.body))
             self._requests.release(1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aioloader.monitor.stats import EngineStats, LoaderStats
 
@@ -43,8 +43,32 @@ def _processes(engine: EngineStats) -> str:
     return text + (f"; {_count(engine.deaths, 'death')}" if engine.deaths else "")
 
 
-def render(stats: LoaderStats, knobs: Mapping[str, str], source: str) -> str:
-    """The report: what was read, how fast, who waited, and what the knobs were."""
+class ChangeOfConcurrency(Protocol):
+    """One step of feedback."""
+
+    @property
+    def at_s(self) -> float:
+        """Seconds of fetching before it."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """The bound from then on."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        ...
+
+
+_SHOWN_CHANGES = 3
+
+
+def render(
+    stats: LoaderStats, knobs: Mapping[str, str], source: str, changes: Sequence[ChangeOfConcurrency] = ()
+) -> str:
+    """The report: what was read, how fast, who waited, what the knobs were, and why they were changed."""
     if stats.batches == 0:
         return f"aioloader: no batch was read yet from {source}"
     fetch, decode = stats.fetch, stats.decode
@@ -67,6 +91,14 @@ def render(stats: LoaderStats, knobs: Mapping[str, str], source: str) -> str:
         lines.append("  processes    " + _processes(engine))
     if failed or stats.skipped:
         lines.append(f"  errors       {failed} samples failed, {stats.skipped} stand-ins delivered")
+    for change in changes[-_SHOWN_CHANGES:]:
+        lines.append(f"  concurrency  {change.concurrency} after {human_time(change.at_s)}: {change.reason}")  # noqa: PERF401
+    requests = engine.requests
+    if requests.retries:
+        lines.append(
+            f"  requests     {requests.retries:,} repeated ({requests.throttled:,} of them refused by 429 or 503), "
+            f"{requests.resumed:,} bodies resumed"
+        )
     if stats.private_copies:
         lines.append(f"  copies       {stats.private_copies} batches copied: more were held than the ring has")
     lines.append("  knobs        " + ", ".join(f"{name}={value}" for name, value in knobs.items()))

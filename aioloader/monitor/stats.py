@@ -25,17 +25,37 @@ class StageStats:
     max_s: float
 
 
+@dataclass(slots=True)
+class RequestCounts:
+    """What became of requests to a store: those that were repeated, the refusals (429, 503) among what they were
+    repeated for, the bodies of which only the rest was asked for, and the connections that failed or stood still."""
+
+    retries: int = 0
+    throttled: int = 0
+    resumed: int = 0
+    troubles: int = 0
+
+    def add(self, other: RequestCounts) -> None:
+        """Add another's."""
+        self.retries += other.retries
+        self.throttled += other.throttled
+        self.resumed += other.resumed
+        self.troubles += other.troubles
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
     """The process's event loops and worker processes, which all loaders share.
 
     ``loop_lag`` is how late fetching loops ran their timers: what decoders that hold the GIL do to fetching.
-    ``processes`` are up now, ``deaths`` ended by themselves or were killed and were replaced. ``start_s`` is how long
-    the slowest took to come up, ``rss_bytes`` the largest's memory after it had loaded the user's code, ``imports``
-    which heavy libraries that code brought in, with the seconds it took.
+    ``requests`` are those to the loader's origin (with worker processes: to all origins). ``processes`` are up now
+    (of a closed loader: were, at its end), ``deaths`` ended by themselves or were killed and were replaced.
+    ``start_s`` is how long the slowest took to come up, ``rss_bytes`` the largest's memory after it had loaded the
+    user's code, ``imports`` which heavy libraries that code brought in, with the seconds it took.
     """
 
     loop_lag: StageStats
+    requests: RequestCounts = field(default_factory=RequestCounts)
     processes: int = 0
     deaths: int = 0
     start_s: float = 0.0
@@ -123,6 +143,8 @@ class Counters:
     first_batch_s: float = 0.0
     in_flight: int = 0
     in_flight_peak: int = 0
+    in_flight_seen: int = 0
+    """The sum, over all samples fetched, of how many requests were in flight when each came."""
     private_copies: int = 0
     slab_bytes: int = 0
     _first_asked: float | None = None

@@ -13,6 +13,7 @@ from aioloader.redact import redact_url
 from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.hosts import is_inner_address, literal_address
 from aioloader.storage.http import HTTPStore
+from aioloader.types import ResumableStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from aioloader.runtime.loop_thread import Closable
     from aioloader.storage.http_fetch import HTTPFetcher
     from aioloader.storage.http_whole_url import WholeURL
-    from aioloader.types import ByteRange, ObjectMeta, Store
+    from aioloader.types import ByteRange, ObjectMeta, Partial, Store
 
 _NAME: Final = r"[^\s/?#@\[\]:*]+"
 _ENTRY = re.compile(rf"(\*\.{_NAME}|{_NAME}|\[[0-9A-Fa-f:.]+\])(?::(\d{{1,5}}))?")
@@ -86,6 +87,17 @@ class AbsoluteStore:
         whole = await self._reachable(key)
         return await self._client().fetch(
             whole.url, shown=whole.shown, byte_range=byte_range, headers=whole.headers, signed=True
+        )
+
+    async def get_rest(self, key: str, partial: Partial) -> bytes:
+        """The bytes of which ``partial`` came, with the rest; see `aioloader.types.ResumableStore`."""
+        if "://" not in key:
+            if isinstance(self._base, ResumableStore):
+                return await self._base.get_rest(key, partial)
+            return await self._base.get(key, (partial.first, partial.stop))
+        whole = await self._reachable(key)
+        return await self._client().fetch_rest(
+            whole.url, partial, shown=whole.shown, headers=whole.headers, signed=True
         )
 
     async def size(self, key: str) -> int:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from aioloader.errors import ObjectNotFoundError, OptionError
 from aioloader.storage.http_options import (
     CONNECT_TIMEOUT_S,
+    FLOOR_BYTES_PER_S,
+    FLOOR_WINDOW_S,
     IDLE_TIMEOUT_S,
     MAX_CONNECTIONS,
     MAX_OBJECT_BYTES,
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from aioloader.storage.http_fetch import HTTPFetcher
-    from aioloader.types import ByteRange, ObjectMeta
+    from aioloader.types import ByteRange, ObjectMeta, Partial
 
 
 class HTTPStore:
@@ -48,6 +50,8 @@ class HTTPStore:
         max_connections: int = MAX_CONNECTIONS,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
+        floor_bytes_per_s: int = FLOOR_BYTES_PER_S,
+        floor_window_s: float = FLOOR_WINDOW_S,
         max_object_bytes: int = MAX_OBJECT_BYTES,
         transport: str = TRANSPORT,
     ) -> None:
@@ -58,6 +62,8 @@ class HTTPStore:
             max_connections=max_connections,
             connect_timeout_s=connect_timeout_s,
             idle_timeout_s=idle_timeout_s,
+            floor_bytes_per_s=floor_bytes_per_s,
+            floor_window_s=floor_window_s,
             max_object_bytes=max_object_bytes,
             transport=transport,
         )
@@ -108,6 +114,13 @@ class HTTPStore:
         root = self._bound()
         return await self._client().fetch(
             self._object_url(root, key), shown=root.shown(key), byte_range=byte_range, headers=root.headers
+        )
+
+    async def get_rest(self, key: str, partial: Partial) -> bytes:
+        """The bytes of which ``partial`` came, with the rest; see `aioloader.types.ResumableStore`."""
+        root = self._bound()
+        return await self._client().fetch_rest(
+            self._object_url(root, key), partial, shown=root.shown(key), headers=root.headers
         )
 
     async def size(self, key: str) -> int:

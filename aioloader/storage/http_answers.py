@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from aioloader.errors import (
     BodyTooLargeError,
     RangeNotHonouredError,
-    ServerFailedError,
+    RequestRefusedError,
     StoreError,
     TruncatedBodyError,
 )
 from aioloader.storage.http_errors import status_error
+from aioloader.types import Partial
 
 if TYPE_CHECKING:
-    from aioloader.storage.http_transport import Answer
+    from aioloader.storage.http_transport import Answer, Body
     from aioloader.types import ByteRange
 
 MAX_ERROR_BODY_BYTES: Final = 16384
@@ -23,20 +25,25 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
 
-async def body_of(answer: Answer, shown: str, byte_range: ByteRange | None, max_object_bytes: int) -> bytes:
-    """The body of an answer to a GET, checked against what was asked for. Raises `StoreError`."""
+async def body_of(
+    answer: Answer, shown: str, byte_range: ByteRange | None, max_object_bytes: int, parts: list[bytes]
+) -> bytes:
+    """The body of an answer to a GET, checked against what was asked for. Raises `StoreError`.
+
+    ``parts`` holds what came where a body of announced length breaks off.
+    """
     if answer.status == 206 and byte_range is not None:
         wanted = _check_content_range(answer, shown, byte_range)
-        body = await _read(answer, shown, byte_range, wanted, max_object_bytes)
+        body = await _read(answer, shown, byte_range, wanted, max_object_bytes, parts)
         if len(body) != wanted:
             raise _truncated(len(body), wanted, shown, byte_range)
         return body
     if answer.status == 200:
         if byte_range is None:
-            return await _read(answer, shown, None, None, max_object_bytes)
+            return await _read(answer, shown, None, None, max_object_bytes, parts)
         if byte_range[0] == 0:
             # The server ignores ranges, but the whole begins with what was asked for.
-            return await _read(answer, shown, byte_range, byte_range[1], max_object_bytes)
+            return await _read(answer, shown, byte_range, byte_range[1], max_object_bytes, parts)
         raise RangeNotHonouredError(
             "the server sent the whole object instead of the range",
             shown,
@@ -59,10 +66,19 @@ async def total_of(answer: Answer, shown: str) -> int:
         if length is not None:
             return length
     if answer.status < 400:
-        raise ServerFailedError(
+        raise RequestRefusedError(
             "the server does not tell the object's length", shown, "Make it send Content-Length or Content-Range."
         )
     raise await refusal(answer, shown, None)
+
+
+def what_came(answer: Answer, byte_range: ByteRange | None, parts: list[bytes]) -> Partial | None:
+    """The first ``parts`` of a body that broke off, if the rest can be asked for; by a weak ETag it cannot."""
+    etag, length = answer.headers.get("ETag", "").strip(), answer.content_length
+    if not parts or length is None or len(etag) < 3 or not etag.startswith('"') or answer.status not in (200, 206):
+        return None
+    first = byte_range[0] if byte_range is not None and answer.status == 206 else 0
+    return Partial(b"".join(parts), first, first + length, etag)
 
 
 def announced_length(answer: Answer) -> int | None:
@@ -83,9 +99,20 @@ async def refusal(answer: Answer, shown: str, byte_range: ByteRange | None) -> S
     # S3's error page holds the key id and the string to sign: only its code word is taken.
     code = _ERROR_CODE.search(await drain_small(answer))
     detail = code[1].decode("ascii") if code is not None else ""
-    retry_after = answer.headers.get("Retry-After", "")
-    wait = f"{retry_after} s" if re.fullmatch(r"[0-9]{1,9}", retry_after) else None
-    return status_error(answer.status, detail, shown, byte_range, wait)
+    return status_error(answer.status, detail, shown, byte_range, _retry_after_s(answer))
+
+
+def _retry_after_s(answer: Answer) -> float | None:
+    """How long the server asks to wait: in seconds, or until a date by its own clock."""
+    said = answer.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", said):
+        return float(said)
+    try:
+        until = parsedate_to_datetime(said)
+        now = parsedate_to_datetime(answer.headers.get("Date", ""))  # the server's: ours may be wrong
+        return max((until - now).total_seconds(), 0.0)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 async def _read(
@@ -94,10 +121,11 @@ async def _read(
     byte_range: ByteRange | None,
     enough_bytes: int | None,
     max_object_bytes: int,
+    parts: list[bytes],
 ) -> bytes:
     """The body, at most ``enough_bytes`` of it; a longer rest is left, and the connection with it."""
     if _is_encoded(answer):
-        raise ServerFailedError(
+        raise RequestRefusedError(
             f"the body came with Content-Encoding {answer.headers.get('Content-Encoding', '')[:40]!r}",
             shown,
             "aioloader asks for identity and never decompresses; store the object as it is to be read.",
@@ -105,31 +133,44 @@ async def _read(
         )
     length = answer.content_length
     if length is None and "chunked" not in answer.headers.get("Transfer-Encoding", "").lower():
-        raise TruncatedBodyError(
+        error = TruncatedBodyError(
             "the answer has neither a length nor chunks, so its end cannot be told from a cut",
             shown,
             "Make the server send Content-Length.",
             byte_range,
         )
+        error.is_transient = False
+        raise error
     if length is not None:
         coming = length if enough_bytes is None else min(length, enough_bytes)
         if coming > max_object_bytes:
             raise _too_large(f"the object has {coming} bytes", max_object_bytes, shown, byte_range)
         if coming == length:
-            body = await answer.content.read()
+            await _read_into(answer.content, parts)
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
             if len(body) != length:
                 raise _truncated(len(body), length, shown, byte_range)
             return body
-    parts = bytearray()
+    body_so_far = bytearray()
     async for chunk in answer.content.iter_any():
-        parts += chunk
-        if enough_bytes is not None and len(parts) >= enough_bytes:
-            del parts[enough_bytes:]
+        body_so_far += chunk
+        if enough_bytes is not None and len(body_so_far) >= enough_bytes:
+            del body_so_far[enough_bytes:]
             break
-        if len(parts) > max_object_bytes:
+        if len(body_so_far) > max_object_bytes:
             what = f"the object has more than {max_object_bytes} bytes"
             raise _too_large(what, max_object_bytes, shown, byte_range)
-    return bytes(parts)
+    return bytes(body_so_far)
+
+
+async def _read_into(content: Body, parts: list[bytes]) -> None:
+    """All of the body, piece by piece, so that what came is there where it breaks off."""
+    at_once = getattr(content, "read_into", None)
+    if at_once is not None:
+        await at_once(parts)
+        return
+    async for piece in content.iter_any():
+        parts.append(piece)  # noqa: PERF401 - of a comprehension nothing would be there where it breaks off
 
 
 def _is_encoded(answer: Answer) -> bool:

@@ -12,6 +12,7 @@ from aioloader.storage.http_aiohttp import AiohttpTransport
 from aioloader.storage.http_proxy import proxy_for
 from aioloader.storage.http_redirects import same_origin
 from aioloader.storage.http_resolver import Resolver, is_inner_host
+from aioloader.storage.slow_reads import SlowReads
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -28,6 +29,7 @@ class Connections:
         self._options = options
         self._tls: ssl.SSLContext | None = None
         self._proxies: dict[tuple[str, str | None, int | None], URL | None] = {}
+        self.slow_reads = SlowReads(options.floor_bytes_per_s, options.floor_window_s)
         self._home = self._transport(guarded=False)
         self._strange: Transport | None = None
 
@@ -89,6 +91,7 @@ class Connections:
 
     async def aclose(self) -> None:
         """Close both transports, the second even where the first fails."""
+        self.slow_reads.close()
         try:
             await self._home.aclose()
         finally:

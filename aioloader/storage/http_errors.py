@@ -17,6 +17,7 @@ from aioloader.errors import (
     ObjectNotFoundError,
     RangeNotHonouredError,
     RedirectRefusedError,
+    RequestRefusedError,
     ServerFailedError,
     StoreError,
     ThrottledError,
@@ -143,9 +144,17 @@ def _os_words(exc: BaseException) -> str:
 
 
 def status_error(
-    status: int, detail: str, shown: str, byte_range: ByteRange | None, retry_after: str | None = None
+    status: int, detail: str, shown: str, byte_range: ByteRange | None, retry_after_s: float | None = None
 ) -> StoreError:
     """Our error for an answer with ``status``; ``detail`` is the store's own code word, or empty."""
+    error = _status_error(status, detail, shown, byte_range, retry_after_s)
+    error.retry_after_s = retry_after_s
+    return error
+
+
+def _status_error(
+    status: int, detail: str, shown: str, byte_range: ByteRange | None, retry_after_s: float | None
+) -> StoreError:
     try:
         # The standard phrase: the server's own words may hold anything.
         words = f"{status} {HTTPStatus(status).phrase}"
@@ -162,9 +171,12 @@ def status_error(
         case 416:
             return RangeNotHonouredError(said, shown, "The range starts beyond the object's end.", byte_range)
         case 429 | 503:
-            wait = f"; it asks to wait {retry_after}" if retry_after else ""
+            wait = "" if retry_after_s is None else f"; it asks to wait {retry_after_s:.0f} s"
             return ThrottledError(said + wait, shown, "Lower concurrency.", byte_range)
         case _:
-            return ServerFailedError(
-                said, shown, _BY_STATUS_CLASS.get(status // 100, "Check the address and port."), byte_range
-            )
+            # 408 and 425 ask for another try; 501 and 505 say that the server never will.
+            refuses = (400 <= status < 500 and status not in (408, 425)) or status in (501, 505)
+            kind = RequestRefusedError if refuses else ServerFailedError
+            error = kind(said, shown, _BY_STATUS_CLASS.get(status // 100, "Check the address and port."), byte_range)
+            error.is_transient = status >= 400 and not refuses
+            return error

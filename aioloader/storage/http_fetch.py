@@ -6,10 +6,18 @@ Redirects are followed by hand, ranges and lengths are checked, nothing is decom
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from aioloader.errors import AccessDeniedError, OptionError, StoreError
-from aioloader.storage.http_answers import announced_length, body_of, drain_small, total_of
+from aioloader.errors import (
+    AccessDeniedError,
+    ObjectChangedError,
+    OptionError,
+    RangeNotHonouredError,
+    StoreError,
+    TransferStalledError,
+)
+from aioloader.storage.http_answers import announced_length, body_of, drain_small, total_of, what_came
 from aioloader.storage.http_connections import Connections
 from aioloader.storage.http_errors import FOREIGN_ERRORS, status_error, translate
 from aioloader.storage.http_options import HTTPOptions, require_private_channel
@@ -17,6 +25,7 @@ from aioloader.storage.http_redirects import REDIRECT_STATUSES, next_hop, same_o
 from aioloader.storage.http_transport import let_go
 from aioloader.storage.per_loop import PerLoop
 from aioloader.storage.ranges import check_range
+from aioloader.types import Partial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,18 +66,76 @@ class HTTPFetcher:
             if byte_range[0] == byte_range[1]:
                 return b""
         sent = self._headers(url, headers, shown, signed=signed)
+        parts: list[bytes] = []
+        answer = None
+        slow_reads = self._connections.get(self._connect).slow_reads
+        read = slow_reads.begin(parts)
         try:
             answer = await self._answer("GET", url, sent, shown, byte_range, signed)
             try:
-                return await body_of(answer, shown, byte_range, self._options.max_object_bytes)
+                return await body_of(answer, shown, byte_range, self._options.max_object_bytes, parts)
             finally:
                 let_go(answer)
-        except StoreError:
-            raise
+        except StoreError as exc:
+            error = exc
         except FOREIGN_ERRORS as exc:
             error = translate(exc, shown, byte_range)
+        except asyncio.CancelledError:
+            if not read.is_slow or (read.task is not None and read.task.uncancel()):
+                raise  # somebody else wants it to end, too
+            error = self._too_slow(shown, byte_range)
+        finally:
+            slow_reads.end(read)
+        if answer is not None:
+            error.partial = what_came(answer, byte_range, parts)
         # Outside of the handler: `__context__` would carry the address with its query.
         raise error
+
+    def _too_slow(self, shown: str, byte_range: ByteRange | None) -> StoreError:
+        options = self._options
+        return TransferStalledError(
+            f"less than {options.floor_bytes_per_s:,} bytes a second came for {options.floor_window_s:g} s",
+            shown,
+            "Check the server's load and the network, or lower floor_bytes_per_s.",
+            byte_range,
+        )
+
+    async def fetch_rest(
+        self,
+        url: URL,
+        partial: Partial,
+        *,
+        shown: str,
+        headers: Mapping[str, str] | None = None,
+        signed: bool = False,
+    ) -> bytes:
+        """What `fetch` would have given had it not broken off after ``partial``: the rest is asked for, of the same
+        object by its ETag. Raises `StoreError`, with more of the body in ``partial`` where more came."""
+        begin = partial.first + len(partial.body)
+        try:
+            rest = await self.fetch(
+                url,
+                shown=shown,
+                byte_range=(begin, partial.stop),
+                headers={**(headers or {}), "If-Match": partial.etag},
+                signed=signed,
+            )
+        except RangeNotHonouredError as exc:
+            exc.is_transient = True  # it gives whole objects only: the next try begins anew
+            raise
+        except StoreError as exc:
+            if isinstance(exc.partial, Partial):
+                exc.partial = Partial(partial.body + exc.partial.body, partial.first, partial.stop, partial.etag)
+            elif exc.is_transient:
+                exc.partial = partial
+            raise
+        if begin + len(rest) != partial.stop:
+            raise ObjectChangedError(
+                f"the object ended at byte {begin + len(rest)}, before it had {partial.stop}",
+                shown,
+                "List the dataset again.",
+            )
+        return partial.body + rest
 
     async def head_size(
         self,

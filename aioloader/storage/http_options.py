@@ -23,6 +23,8 @@ HeaderSource: TypeAlias = Headers | Callable[[], Headers] | None
 MAX_CONNECTIONS: Final = 1024
 CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_TIMEOUT_S: Final = 10.0
+FLOOR_BYTES_PER_S: Final = 4096
+FLOOR_WINDOW_S: Final = 15.0
 MAX_OBJECT_BYTES: Final = 1 << 30
 TRANSPORT: Final = "auto"
 TRANSPORTS: Final = ("auto", "aiohttp", "fast")
@@ -44,10 +46,11 @@ class HTTPOptions:
     loopback is never proxied), an address, or None. ``ca_file`` (PEM) is trusted besides the system's
     authorities; certificates are always verified. ``max_connections`` bounds the pool of one event loop.
     ``connect_timeout_s`` covers name look-up, connection and handshake each; ``idle_timeout_s`` the wait for
-    the first byte and between bytes. Larger objects than ``max_object_bytes`` are refused. ``transport`` is
-    ``"aiohttp"``; ``"fast"``, a client of our own that costs a third of the CPU and keeps the same promises, which
-    needs the extra ``aioloader[fast]``; or ``"auto"``, the fast one where that extra is installed. Bytes and errors
-    are the same by either, proxies are left to aiohttp by both.
+    the first byte and between bytes; a transfer that moves less than ``floor_bytes_per_s`` for ``floor_window_s``
+    is given up (unless the line is narrow for all of them). Larger objects than ``max_object_bytes`` are refused.
+    ``transport`` is ``"aiohttp"``; ``"fast"``, a client of our own that costs 0.4 of the CPU and keeps the same
+    promises, over httptools, which the extra ``aioloader[fast]`` brings; or ``"auto"``, the fast one where httptools
+    is installed. Bytes and errors are the same by either, proxies are left to aiohttp by both.
 
     Raises `OptionError`.
     """
@@ -58,6 +61,8 @@ class HTTPOptions:
     max_connections: int = MAX_CONNECTIONS
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     idle_timeout_s: float = IDLE_TIMEOUT_S
+    floor_bytes_per_s: int = FLOOR_BYTES_PER_S
+    floor_window_s: float = FLOOR_WINDOW_S
     max_object_bytes: int = MAX_OBJECT_BYTES
     transport: str = TRANSPORT
 
@@ -72,7 +77,9 @@ class HTTPOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise OptionError(name, repr(value), "a whole number of at least 1")
-        for name in ("connect_timeout_s", "idle_timeout_s"):
+        if type(self.floor_bytes_per_s) is not int or self.floor_bytes_per_s < 0:
+            raise OptionError("floor_bytes_per_s", repr(self.floor_bytes_per_s), "a whole number of at least 0")
+        for name in ("connect_timeout_s", "idle_timeout_s", "floor_window_s"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise OptionError(name, repr(value), "a number of seconds above 0")

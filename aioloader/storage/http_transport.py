@@ -1,6 +1,6 @@
 """The seam behind which an HTTP client sits: what the fetcher asks of it, and what an answer is.
 
-The names are those that aiohttp's answers have, so that the default transport needs no wrapper a request.
+The names are those that aiohttp's answers have, so that it needs no wrapper a request.
 """
 
 from __future__ import annotations

@@ -101,6 +101,17 @@ class WireAnswer:
             self.parts, self.waiting_bytes = [taken[n:]], len(taken) - n
         return taken[:n]
 
+    async def read_into(self, parts: list[bytes], /) -> None:
+        """All that is left, at the end of ``parts``: there, too, where it breaks off. One wake-up for all of it."""
+        self._whole_wanted = True
+        parts += self.parts
+        self.parts, self.waiting_bytes = parts, 0  # what comes from now on lies there at once
+        try:
+            while not self.complete:
+                await self._more()
+        finally:
+            self.parts = []
+
     def iter_any(self) -> AsyncIterator[bytes]:
         """Pieces as they come."""
         return self

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aioloader.runtime.loop_thread import parts_of
+from aioloader.types import ResumableStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aioloader.runtime.loop_thread import Closable
-    from aioloader.types import ByteRange, ObjectMeta, Store
+    from aioloader.types import ByteRange, ObjectMeta, Partial, Store
 
 
 class PrefixStore:
@@ -41,6 +42,17 @@ class PrefixStore:
     async def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
         """As the store's."""
         return await self._store.get(self._prefix + key, byte_range)
+
+    async def get_rest(self, key: str, partial: Partial) -> bytes:
+        """As the store's; asked for only where the store gave ``partial``, and so can resume."""
+        if isinstance(self._store, ResumableStore):
+            return await self._store.get_rest(self._prefix + key, partial)
+        return await self._store.get(self._prefix + key, (partial.first, partial.stop))
+
+    @property
+    def transport(self) -> str | None:
+        """The HTTP client of a store that has one."""
+        return getattr(self._store, "transport", None)
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectMeta]:
         """As the store's, with keys relative to the folder."""

@@ -12,6 +12,8 @@ from aioloader.errors import OptionError
 from aioloader.redact import printable_key, redact_url
 from aioloader.storage.http_options import (
     CONNECT_TIMEOUT_S,
+    FLOOR_BYTES_PER_S,
+    FLOOR_WINDOW_S,
     IDLE_TIMEOUT_S,
     MAX_CONNECTIONS,
     MAX_OBJECT_BYTES,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aioloader.storage.s3_client import S3Client
-    from aioloader.types import ByteRange, ObjectMeta
+    from aioloader.types import ByteRange, ObjectMeta, Partial
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
@@ -100,6 +102,8 @@ class S3Store:
         max_connections: int = MAX_CONNECTIONS,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
+        floor_bytes_per_s: int = FLOOR_BYTES_PER_S,
+        floor_window_s: float = FLOOR_WINDOW_S,
         max_object_bytes: int = MAX_OBJECT_BYTES,
         transport: str = TRANSPORT,
     ) -> None:
@@ -109,6 +113,8 @@ class S3Store:
             max_connections=max_connections,
             connect_timeout_s=connect_timeout_s,
             idle_timeout_s=idle_timeout_s,
+            floor_bytes_per_s=floor_bytes_per_s,
+            floor_window_s=floor_window_s,
             max_object_bytes=max_object_bytes,
             transport=transport,
         )
@@ -170,6 +176,12 @@ class S3Store:
         shown = self._shown(key)
         client = await self._opened.get(self._open)
         return await client.get(self._root + key, shown, byte_range)
+
+    async def get_rest(self, key: str, partial: Partial) -> bytes:
+        """The bytes of which ``partial`` came, with the rest; see `aioloader.types.ResumableStore`."""
+        shown = self._shown(key)
+        client = await self._opened.get(self._open)
+        return await client.get_rest(self._root + key, shown, partial)
 
     async def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
         """Every object whose key starts with ``prefix``, page by page, in the service's order."""

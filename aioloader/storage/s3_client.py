@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from aioloader.storage.http_options import HTTPOptions
     from aioloader.storage.s3 import S3Options
-    from aioloader.types import ByteRange, ObjectMeta
+    from aioloader.types import ByteRange, ObjectMeta, Partial
 
 SIGNED_FOR: Final = timedelta(minutes=15)
 """Longer than any one transfer, shorter than what a leaked URL should live."""
@@ -96,6 +96,15 @@ class S3Client:
             if byte_range is not None and byte_range[0] == 0 and await self.size(key, shown) == 0:
                 return b""
             raise
+        except StoreError as exc:
+            failure = explained(exc)
+        raise failure
+
+    async def get_rest(self, key: str, shown: str, partial: Partial) -> bytes:
+        """The rest of an object that broke off, after what came of it."""
+        url = await self._url("GET", key, shown)
+        try:
+            return await self._fetcher.fetch_rest(url, partial, shown=shown, signed=True)
         except StoreError as exc:
             failure = explained(exc)
         raise failure

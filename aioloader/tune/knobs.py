@@ -15,7 +15,6 @@ from aioloader.units import parse_bytes
 
 Auto = Literal["auto"]
 
-REMOTE_CONCURRENCY = 64
 LOCAL_CONCURRENCY = 16
 QUEUE = 8
 _MOST_SLAB_BYTES = 2_000_000_000
@@ -70,13 +69,13 @@ def _checked_count(option: str, value: object, *, auto: bool) -> int | str:
     return int(value)
 
 
-def resolve(knobs: Knobs, *, remote: bool) -> EngineOptions:
-    """The engine's numbers. A number the user gave is kept; ``remote`` says whether the store has latency.
+def resolve(knobs: Knobs, *, found_concurrency: int | None) -> EngineOptions:
+    """The engine's numbers. A number the user gave is kept; ``found_concurrency`` is what feedback has come to so far,
+    None for a store without latency.
 
     Raises `OptionError` for a ``max_memory`` that is no size.
     """
-    default_concurrency = REMOTE_CONCURRENCY if remote else LOCAL_CONCURRENCY
-    concurrency = default_concurrency if knobs.concurrency == "auto" else knobs.concurrency
+    concurrency = (found_concurrency or LOCAL_CONCURRENCY) if knobs.concurrency == "auto" else knobs.concurrency
     if knobs.max_memory == "auto":
         body_bytes, slab_bytes = None, min(available_bytes() // _MEMORY_SHARE, _MOST_SLAB_BYTES)
     else:

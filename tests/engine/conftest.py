@@ -86,8 +86,10 @@ def build(
     **options: Any,
 ) -> Job:
     chosen = replace(OPTIONS, **options)
+    samples = Numbered(n, labels)
     return Job(
-        samples=Numbered(n, labels),
+        samples=samples,
+        store=samples.store,
         decoder=as_decoder(decode),
         transform=transform,
         order=EpochOrder(n, seed=seed, shuffle=shuffle),

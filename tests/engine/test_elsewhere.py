@@ -73,7 +73,7 @@ class Parent:
         if self.state.sample(ticket).index in self.failing:
             self._settle_failed(ticket)
             return True
-        if self.is_strict or self.state.is_placed(ticket):
+        if self.is_strict or self.state._placing.is_placed(ticket):
             step, slot = self.state.place(ticket)
             worker.placed[ticket] = step.index, slot
         else:

@@ -15,6 +15,7 @@ import numpy as np
 
 import aioloader as al
 from aioloader.engine.processes.stream import ProcessStream
+from aioloader.engine.processes.suspects import Suspects
 from tests.loader.conftest import worker_pids
 from tests.loader.deaths_decoders import body, decode
 
@@ -119,7 +120,7 @@ class Deaths:
 def counted_deaths() -> Iterator[Deaths]:
     """Count what becomes of the samples of dead workers, in every stream, until the ``with`` block ends."""
     counted = Deaths()
-    on_death, died_alone = ProcessStream.on_death, ProcessStream._died_alone
+    on_death, died_alone = ProcessStream.on_death, Suspects.died_alone
 
     def count_death(stream: ProcessStream, link: Link, suspects: list[int], code: int) -> None:
         counted.pids.add(link.pid)
@@ -129,18 +130,18 @@ def counted_deaths() -> Iterator[Deaths]:
             counted.with_suspect += 1
         on_death(stream, link, suspects, code)
 
-    def count_alone(stream: ProcessStream, ticket: int, *rest: Any) -> None:
+    def count_alone(suspects: Suspects, ticket: int, code: int) -> bool:
         counted.alone += 1
-        counted.most_alone = max(counted.most_alone, stream._deaths.get(ticket, 0) + 1)
-        died_alone(stream, ticket, *rest)
+        counted.most_alone = max(counted.most_alone, suspects.deaths_alone(ticket) + 1)
+        return died_alone(suspects, ticket, code)
 
     ProcessStream.on_death = count_death  # type: ignore[method-assign, assignment]
-    ProcessStream._died_alone = count_alone  # type: ignore[method-assign, assignment]
+    Suspects.died_alone = count_alone  # type: ignore[method-assign, assignment]
     try:
         yield counted
     finally:
         ProcessStream.on_death = on_death  # type: ignore[method-assign]
-        ProcessStream._died_alone = died_alone  # type: ignore[method-assign]
+        Suspects.died_alone = died_alone  # type: ignore[method-assign]
 
 
 def make_loader(data: al.Dataset, **options: Any) -> al.Loader:

@@ -18,6 +18,7 @@ from aioloader.errors import (
     ObjectNotFoundError,
     OptionError,
     RangeNotHonouredError,
+    RequestRefusedError,
     ServerFailedError,
     StoreError,
     ThrottledError,
@@ -84,7 +85,7 @@ CASES = [
     Case(
         "gzip unasked",
         answer_of(b"\x1f\x8b", "Content-Encoding: gzip"),
-        ServerFailedError,
+        RequestRefusedError,
         "Content-Encoding 'gzip'",
     ),
     Case("not HTTP", b"SSH-2.0-OpenSSH_9.2\r\nConnection: close\r\n\r\n", ServerFailedError, "not HTTP"),
@@ -391,7 +392,7 @@ async def test_size_that_nobody_tells_is_an_error(raw: RawFactory, http: NewStor
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with raw(chunked, chunked + b"1\r\nx\r\n0\r\n\r\n") as server:
         store = closing(http().at(server.url))
-        with pytest.raises(ServerFailedError, match="does not tell"):
+        with pytest.raises(RequestRefusedError, match="does not tell"):
             await store.size("a.bin")
 
 

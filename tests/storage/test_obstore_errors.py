@@ -17,6 +17,7 @@ from aioloader.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
     RangeNotHonouredError,
+    RequestRefusedError,
     ServerFailedError,
     StoreError,
     ThrottledError,
@@ -69,7 +70,7 @@ CASES = [
     ),
     Case("generic 403", generic(ANSWER + "403 Forbidden: x"), AccessDeniedError),
     Case("generic 401", generic(ANSWER + "401 Unauthorized: x"), AccessDeniedError),
-    Case("generic 400", generic(ANSWER + "400 Bad Request: x"), ServerFailedError, "400"),
+    Case("generic 400", generic(ANSWER + "400 Bad Request: x"), RequestRefusedError, "400"),
     Case("generic 412", generic(ANSWER + "412 Precondition Failed: x"), ObjectChangedError),
     Case("generic 416", generic(ANSWER + "416 Range Not Satisfiable: x"), RangeNotHonouredError),
     Case("generic 429", generic(ANSWER + "429 Too Many Requests: x"), ThrottledError),
@@ -126,9 +127,9 @@ async def _fail_later() -> AsyncIterator[int]:
 
 
 async def test_no_word_of_the_server_is_in_the_chain() -> None:
-    with pytest.raises(ServerFailedError, match="ExpiredToken") as of_call:
+    with pytest.raises(RequestRefusedError, match="ExpiredToken") as of_call:
         await translated(_fail(), "s3://b/key")
-    with pytest.raises(ServerFailedError, match="ExpiredToken") as of_stream:
+    with pytest.raises(RequestRefusedError, match="ExpiredToken") as of_stream:
         _ = [number async for number in translated_each(_fail_later(), "s3://b/")]
     for caught in (of_call, of_stream):
         told = "".join(traceback.format_exception(caught.value)) + repr(caught.value.__context__)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aioloader.errors import OptionError
 from aioloader.tune import knobs as tune_knobs
-from aioloader.tune.knobs import LOCAL_CONCURRENCY, QUEUE, REMOTE_CONCURRENCY, Knobs, describe, resolve
+from aioloader.tune.knobs import LOCAL_CONCURRENCY, QUEUE, Knobs, describe, resolve
 
 NAN, INF = float("nan"), float("inf")
 
@@ -69,7 +69,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(option: str, value: Any, ex
 @pytest.mark.parametrize("value", [-1, "2 apples", "", None, True, NAN, "auto "], ids=repr)
 def test_a_memory_that_is_no_size_is_refused_by_name(value: Any) -> None:
     with pytest.raises(OptionError, match=r"^max_memory=.*: expected bytes"):
-        resolve(make(max_memory=value), remote=True)
+        resolve(make(max_memory=value), found_concurrency=64)
 
 
 @given(
@@ -77,27 +77,27 @@ def test_a_memory_that_is_no_size_is_refused_by_name(value: Any) -> None:
     concurrency=st.integers(1, 10_000),
     workers=st.integers(1, 256),
     max_queue_size=st.integers(1, 1000),
-    remote=st.booleans(),
+    found=st.one_of(st.none(), st.integers(4, 1024)),
 )
 def test_numbers_of_the_user_are_kept(
-    *, batch_size: int, concurrency: int, workers: int, max_queue_size: int, remote: bool
+    *, batch_size: int, concurrency: int, workers: int, max_queue_size: int, found: int | None
 ) -> None:
     knobs = make(batch_size=batch_size, concurrency=concurrency, workers=workers, max_queue_size=max_queue_size)
-    options = resolve(knobs, remote=remote)
+    options = resolve(knobs, found_concurrency=found)
     assert (options.concurrency, options.workers, options.max_queue_size) == (concurrency, workers, max_queue_size)
     # A look-ahead below C leaves requests unused, below two batches it stops at every border.
     assert options.look_ahead >= max(concurrency, 2 * batch_size)
     assert describe(knobs, options)["concurrency"] == str(concurrency)
 
 
-@pytest.mark.parametrize(("remote", "concurrency"), [(True, REMOTE_CONCURRENCY), (False, LOCAL_CONCURRENCY)])
+@pytest.mark.parametrize(("found", "concurrency"), [(100, 100), (None, LOCAL_CONCURRENCY)])
 def test_auto_asks_much_of_a_bucket_and_less_of_a_disk(
-    *, remote: bool, concurrency: int, monkeypatch: pytest.MonkeyPatch
+    *, found: int | None, concurrency: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune_knobs, "usable_cores", lambda: 3)
     monkeypatch.setattr(tune_knobs, "available_bytes", lambda: 1_000_000_000)
     knobs = make()
-    options = resolve(knobs, remote=remote)
+    options = resolve(knobs, found_concurrency=found)
     assert (options.concurrency, options.look_ahead) == (concurrency, max(4 * concurrency, 64))
     assert (options.workers, options.max_queue_size) == (3, QUEUE)
     assert (options.body_bytes, options.slab_bytes) == (None, 250_000_000)
@@ -112,12 +112,12 @@ def test_auto_asks_much_of_a_bucket_and_less_of_a_disk(
 
 def test_auto_takes_no_more_than_two_gigabytes_of_a_large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune_knobs, "available_bytes", lambda: 10**12)
-    assert resolve(make(), remote=True).slab_bytes == 2_000_000_000
+    assert resolve(make(), found_concurrency=64).slab_bytes == 2_000_000_000
 
 
 @pytest.mark.parametrize(("memory", "total"), [("2GB", 2 * 10**9), ("64MiB", 64 * 2**20), (1_000_003, 1_000_003)])
 def test_a_given_memory_is_shared_out_without_a_rest(memory: Any, total: int) -> None:
-    options = resolve(make(max_memory=memory), remote=True)
+    options = resolve(make(max_memory=memory), found_concurrency=64)
     assert options.body_bytes is not None
     assert options.body_bytes + options.slab_bytes == total
     assert options.body_bytes == total // 4
@@ -125,7 +125,7 @@ def test_a_given_memory_is_shared_out_without_a_rest(memory: Any, total: int) ->
 
 def test_the_other_options_are_passed_on() -> None:
     knobs = make(on_error="skip", max_error_rate=0.5, stall_timeout_s=7, close_timeout_s=0.5, use_multiprocessing=False)
-    options = resolve(knobs, remote=False)
+    options = resolve(knobs, found_concurrency=None)
     assert (options.on_error, options.max_error_rate) == ("skip", 0.5)
     assert (options.stall_timeout_s, options.close_timeout_s) == (7, 0.5)
     assert describe(knobs, options)["use_multiprocessing"] == "False"

@@ -1,4 +1,4 @@
-"""What a child writes where its parent can read it, after a death too: samples in user code, and its loop's lag."""
+"""What a child writes where its parent can read it, after a death too: samples in user code, its loop's lag, counts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aioloader.batch.arena import anonymous_file
 from aioloader.monitor.histogram import BUCKETS
+from aioloader.monitor.stats import RequestCounts
 
 if TYPE_CHECKING:
     from aioloader.monitor.histogram import LatencyHistogram
@@ -16,12 +17,13 @@ LANES = 256
 """Samples in user code at once that are noted: one for a plain decoder, as many as are in flight for a coroutine."""
 _FREE = -1
 _LAG_PLACE = 2 * LANES
-_WORDS = _LAG_PLACE + BUCKETS + 2
+_COUNTS_PLACE = _LAG_PLACE + BUCKETS + 2
+_WORDS = _COUNTS_PLACE + 4
 _NANO = 1e9
 
 
 class Board:
-    """Words of 64 bits in shared memory: (stream, ticket) of each lane, then the histogram of the loop's lag."""
+    """Words of 64 bits in shared memory: (stream, ticket) of each lane, the histogram of the loop's lag, counts."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         """Make it, or map the one behind ``descriptor``, which is closed."""
@@ -65,6 +67,11 @@ class Board:
         self._words[_LAG_PLACE + BUCKETS] = int(lag.total_s * _NANO)
         self._words[_LAG_PLACE + BUCKETS + 1] = int(lag.max_s * _NANO)
 
+    def write_counts(self, counts: RequestCounts) -> None:
+        """What became of requests, as of now."""
+        for place, count in enumerate((counts.retries, counts.throttled, counts.resumed, counts.troubles)):
+            self._words[_COUNTS_PLACE + place] = count
+
     # -- in the parent -----------------------------------------------------------------------------------
 
     def suspects(self) -> list[tuple[int, int]]:
@@ -77,6 +84,10 @@ class Board:
         counts = [self._words[_LAG_PLACE + bucket] for bucket in range(BUCKETS)]
         total_s, max_s = (self._words[_LAG_PLACE + BUCKETS + place] / _NANO for place in range(2))
         lag.add(counts, total_s, max_s)
+
+    def add_counts_to(self, counts: RequestCounts) -> None:
+        """Add the child's counts to ``counts``."""
+        counts.add(RequestCounts(*self._words[_COUNTS_PLACE : _COUNTS_PLACE + 4]))
 
     def close(self) -> None:
         """Unmap it; in the parent the descriptor too. Idempotent."""

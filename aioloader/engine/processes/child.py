@@ -23,8 +23,9 @@ def main(channel_number: int, descriptors_number: int, lifeline_number: int) -> 
     start = pickle.loads(_receive(channel, length))
     sys.path[:] = start["path"]
     sys.argv[:] = start["argv"]
-    with contextlib.suppress(OSError):  # deleted under the parent too
-        os.chdir(start["cwd"])
+    if start["cwd"] is not None:
+        with contextlib.suppress(OSError):  # deleted meanwhile
+            os.chdir(start["cwd"])
     from aioloader.engine.processes.serve import serve
 
     serve(channel, socket.socket(fileno=descriptors_number), start["board"])

@@ -20,7 +20,7 @@ from aioloader.errors import WorkersFailedError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aioloader.batch.arena import Arena
 
@@ -80,12 +80,14 @@ class Link:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.pid = self._process.pid
         self._close_theirs()
-        start = {
+        start: dict[str, Any] = {
             "path": [entry or "." for entry in sys.path],
             "argv": sys.argv,
-            "cwd": str(Path.cwd()),
+            "cwd": None,
             "board": self.board.descriptor,
         }
+        with contextlib.suppress(OSError):  # a folder that was deleted under us
+            start["cwd"] = str(Path.cwd())
         payload = pickle.dumps(start)
         with contextlib.suppress(OSError):  # it has died: the socket's end tells
             self._channel.sendall(struct.pack("<I", len(payload)) + payload)
@@ -157,6 +159,13 @@ class Link:
             self._channel.close()
         with contextlib.suppress(OSError):
             os.close(self._lifeline)
+
+
+def reap_all(links: Sequence[Link], patience_s: float) -> None:
+    """Wait for the ends of all, ``patience_s`` together; then kill who is left. Blocks."""
+    deadline_s = monotonic() + patience_s
+    for link in links:
+        link.reap(max(deadline_s - monotonic(), 0.0))
 
 
 def exit_text(code: int) -> str:

@@ -9,22 +9,22 @@ import os
 import struct
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aioloader.engine.processes.facts import unpack_breakdown, unpack_error, unpack_spec
-from aioloader.engine.processes.link import Link, exit_text
+from aioloader.engine.processes.link import Link, exit_text, reap_all
+from aioloader.engine.processes.shares import shares
 from aioloader.engine.processes.wire import Done, ToChild, ToParent, as_dict, unpack_arrived
-from aioloader.errors import OptionError, RemoteError, WorkersFailedError
+from aioloader.errors import AioloaderError, OptionError, RemoteError, WorkersFailedError
 from aioloader.monitor.histogram import LatencyHistogram
-from aioloader.monitor.stats import EngineStats, freeze_latency
+from aioloader.monitor.stats import EngineStats, RequestCounts, freeze_latency
 from aioloader.runtime.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from aioloader.errors import SampleError
-    from aioloader.types import Tree
+    from aioloader.engine.processes.pool_stream import PoolStream
 
 log = logging.getLogger(__name__)
 
@@ -32,54 +32,6 @@ _REAP_S = 1.0
 _DEATHS_IN_A_ROW = 6
 """Deaths of workers, none finishing a sample in between, after which all streams end with an error; at least two of
 each process there should be."""
-
-
-class PoolStream(Protocol):
-    """A stream as the pool sees it."""
-
-    number: int
-    recipe_number: int
-    origin: str
-    concurrency: int
-    workers: int
-    body_bytes: int
-
-    @property
-    def has_suspects(self) -> bool:
-        """Whether a sample waits for a process of its own."""
-        ...
-
-    def dispatch(self) -> None:
-        """Give out what may be given out."""
-        ...
-
-    def on_done(self, link: Link, done: Done) -> None:
-        """Slots were filled."""
-        ...
-
-    def on_arrived(self, link: Link, tickets: list[int]) -> None:
-        """Samples wait for slots."""
-        ...
-
-    def on_failed(self, link: Link, ticket: int, error: SampleError) -> None:
-        """A sample failed."""
-        ...
-
-    def on_spec(self, link: Link, ticket: int, spec: Tree, key: str) -> None:
-        """The first sample's fields."""
-        ...
-
-    def on_ended(self, link: Link) -> None:
-        """The link does and writes nothing more for it."""
-        ...
-
-    def on_death(self, link: Link, suspects: list[int], code: int) -> None:
-        """The link's process is gone."""
-        ...
-
-    def break_with(self, error: BaseException) -> None:
-        """It cannot go on."""
-        ...
 
 
 class ProcessPool:
@@ -95,6 +47,7 @@ class ProcessPool:
         self._heavy: dict[str, float] = {}
         self._rss_bytes = 0
         self._lag_of_ended = LatencyHistogram()
+        self._counts_of_ended = RequestCounts()
         self._wanted = 0
         self._streams: dict[int, PoolStream] = {}
         self._threads = DaemonThreads("aioloader-spawn", max_threads=2)
@@ -121,15 +74,18 @@ class ProcessPool:
             self._barren_deaths = 0
         self._streams[stream.number] = stream
         self.want(stream.workers)
-        self._share_limits()
+        self.share_limits()
 
     def detach(self, stream: PoolStream) -> None:
         """It has ended everywhere."""
         self._streams.pop(stream.number, None)
         for link in self.links:
             link.streams.discard(stream.number)
-            link.outstanding.pop(stream.number, None)
+            if link.outstanding.pop(stream.number, None):
+                link.is_solo = False
             link.in_flight.pop(stream.number, None)
+        if not self.is_closed:
+            self.share_limits()  # its requests are the others'
 
     def forget(self, recipe: int) -> None:
         """A loader was closed: its store, decoder and slabs may go."""
@@ -139,23 +95,10 @@ class ProcessPool:
                 link.fields.pop(recipe, None)
                 link.send(ToChild.FORGET, recipe)
 
-    def _share_limits(self) -> None:
-        """Requests and bytes are divided among the processes that serve an origin.
-
-        The shares of those that are starting are kept for them: handed to others they could not be taken back before
-        the requests in flight have ended, and there would be more than the user allowed.
-        """
-        requests: dict[str, int] = {}
-        serving: dict[str, int] = {}
-        body_bytes = 1
-        for stream in self._streams.values():
-            requests[stream.origin] = max(requests.get(stream.origin, 0), stream.concurrency)
-            serving[stream.origin] = max(serving.get(stream.origin, 0), min(stream.workers, stream.concurrency))
-            body_bytes = max(body_bytes, stream.body_bytes)
-        shares = {origin: divide(total, serving[origin]) for origin, total in requests.items()}
-        for place, link in enumerate(self.links):
-            each = {origin: share[place] for origin, share in shares.items() if place < len(share)}
-            link.send(ToChild.LIMITS, {"origins": each, "body_bytes": max(body_bytes // len(self.links), 1)})
+    def share_limits(self) -> None:
+        """Each process hears of its share, those that are starting when they are up."""
+        for link, limits in zip(self.links, shares(self._streams.values(), len(self.links)), strict=True):
+            link.send(ToChild.LIMITS, limits)
 
     # -- what children say -----------------------------------------------------------------------------------
 
@@ -176,6 +119,11 @@ class ProcessPool:
         ) as exc:
             log.warning("worker process %d sent what nobody understands (%s); it is replaced", link.pid, repr(exc))
             link.kill("it sent what nobody understands")
+        except Exception as exc:  # no memory for slabs, or a defect of ours: not the process's fault
+            error = exc if isinstance(exc, AioloaderError) else WorkersFailedError(f"{type(exc).__name__}: {exc}")
+            error.__cause__ = None if error is exc else exc
+            for stream in list(self._streams.values()):
+                stream.break_with(error)
 
     def _handle(self, link: Link, kind: int, payload: bytes) -> None:
         if kind == ToParent.DONE:
@@ -197,7 +145,7 @@ class ProcessPool:
             self._on_up(link, facts)
             return
         if kind == ToParent.UNLOADABLE:
-            self._on_unloadable(facts)
+            self._on_unloadable(link, facts)
             return
         stream = self._streams.get(int(facts["stream"]))
         if stream is None:
@@ -222,7 +170,7 @@ class ProcessPool:
             return
         link.is_up = True
         self._started_s.append(asyncio.get_running_loop().time() - link.started_at)
-        self._share_limits()
+        self.share_limits()
         self.dispatch_all()
 
     def dispatch_all(self) -> None:
@@ -230,7 +178,8 @@ class ProcessPool:
         for stream in sorted(self._streams.values(), key=lambda stream: not stream.has_suspects):
             stream.dispatch()
 
-    def _on_unloadable(self, facts: dict[str, Any]) -> None:
+    def _on_unloadable(self, link: Link, facts: dict[str, Any]) -> None:
+        link.recipes.discard(int(facts["recipe"]))  # the next stream tries again: the module may be there by then
         for stream in list(self._streams.values()):
             if stream.recipe_number == int(facts["recipe"]):
                 error = OptionError(
@@ -271,7 +220,7 @@ class ProcessPool:
     async def _bury(self, link: Link) -> None:
         code = await self._threads.run(link.reap, _REAP_S)
         suspects = link.board.suspects()
-        link.board.add_lag_to(self._lag_of_ended)
+        self._add_up(link)
         if link not in self.links:
             return
         link.close()
@@ -320,12 +269,27 @@ class ProcessPool:
                 link.board.add_lag_to(lag)
         return EngineStats(
             loop_lag=freeze_latency(lag),
+            requests=self.request_counts(),
             processes=max(sum(link.is_up for link in links), self._were_up),
             deaths=self.deaths,
             start_s=max(self._started_s, default=0.0),
             rss_bytes=self._rss_bytes,
             imports=dict(self._heavy),
         )
+
+    def request_counts(self) -> RequestCounts:
+        """What became of the requests of all processes, those that have ended included; any thread."""
+        requests = RequestCounts()
+        requests.add(self._counts_of_ended)
+        for link in list(self.links):
+            with contextlib.suppress(ValueError):  # closed meanwhile
+                link.board.add_counts_to(requests)
+        return requests
+
+    def _add_up(self, link: Link) -> None:
+        """What a process that has ended had to say stays."""
+        link.board.add_lag_to(self._lag_of_ended)
+        link.board.add_counts_to(self._counts_of_ended)
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -334,22 +298,18 @@ class ProcessPool:
         if self.is_closed:
             return
         self.is_closed = True
-        await asyncio.gather(*self._tasks, return_exceptions=True)  # what is being started or buried
-        for link in self.links:
-            link.hang_up()
-        await asyncio.gather(*(self._threads.run(link.reap, _REAP_S) for link in self.links), return_exceptions=True)
-        self._were_up = sum(link.is_up for link in self.links)
-        for link in self.links:
-            link.board.add_lag_to(self._lag_of_ended)
-            link.close()
-        self.links.clear()
-        self._threads.close()
-
-
-def divide(total: int, parts: int) -> list[int]:
-    """``total`` in ``parts`` whole shares that differ by at most one, each at least 1 while that many are there."""
-    each, rest = divmod(total, parts)
-    return [each + (place < rest) for place in range(parts)]
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)  # what is being started or buried
+            for link in self.links:
+                link.hang_up()
+            await self._threads.run(reap_all, list(self.links), _REAP_S)
+        finally:
+            self._were_up = sum(link.is_up for link in self.links)
+            for link in self.links:
+                self._add_up(link)
+                link.close()
+            self.links.clear()
+            self._threads.close()
 
 
 _pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()

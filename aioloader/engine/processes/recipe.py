@@ -31,7 +31,7 @@ class PackedRecipe:
         """Raises `OptionError` naming what cannot be sent to another process."""
         self.number = next(_numbers)
         self.seed = job.order.seed
-        parts: dict[str, Any] = {"data": job.samples.store, "decode": job.decoder, "transform": job.transform}
+        parts: dict[str, Any] = {"data": job.store, "decode": job.decoder, "transform": job.transform}
         for option, part in parts.items():
             try:
                 cloudpickle.dumps(part)

@@ -27,10 +27,14 @@ from aioloader.engine.worker import Worker
 from aioloader.monitor.lag import LoopLag
 from aioloader.monitor.stats import Counters
 from aioloader.runtime.loop_thread import new_loop
+from aioloader.storage.origin_state import all_counts
 from aioloader.types import SampleRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aioloader.engine.budget import Account
+    from aioloader.monitor.histogram import LatencyHistogram
 
 _M_ARENA_MAX = -8
 
@@ -42,13 +46,13 @@ for the same CPU a sample (docs/notes/engine.md)."""
 class _Running:
     """A stream in this child."""
 
-    def __init__(self, share: Share, worker: Worker, recipe: int, origin: str) -> None:
+    def __init__(self, share: Share, worker: Worker, recipe: int, origin: str, requests: Account) -> None:
+        self.requests = requests
         self.share = share
         self.worker = worker
         self.recipe = recipe
         self.origin = origin
         self.task: asyncio.Task[None] | None = None
-        self.arrivals_posted = False
 
 
 class Child:
@@ -65,7 +69,7 @@ class Child:
         self._threads = DecodeThreads()
         self._bodies = Budget(1)
         self._origins: dict[str, Budget] = {}
-        self._lag = LoopLag(board.write_lag)
+        self._lag = LoopLag(self._tell_board)
         self._handlers: dict[int, Callable[[Any], None]] = {
             ToChild.LIMITS: self._limits,
             ToChild.JOB: self._job,
@@ -78,6 +82,10 @@ class Child:
             ToChild.END: self._end,
             ToChild.FORGET: self._forget,
         }
+
+    def _tell_board(self, lag: LatencyHistogram) -> None:
+        self._board.write_lag(lag)
+        self._board.write_counts(all_counts())
 
     async def serve(self, channel: socket.socket) -> None:
         """Begin to listen; returns at once."""
@@ -157,6 +165,12 @@ class Child:
         self._bodies.resize(message["body_bytes"])
         for origin, requests in message["origins"].items():
             self._origin(origin).resize(requests)
+        for number, requests in message["streams"].items():
+            running = self._streams.get(number)
+            if running is not None:
+                running.requests.set_limit(requests)
+                running.worker.set_concurrency(requests)
+                running.worker.go_on()
 
     def _origin(self, origin: str) -> Budget:
         return self._origins.setdefault(origin, Budget(1))
@@ -170,12 +184,12 @@ class Child:
         share = Share(
             number, recipe, self._board, counters, self.send, self._loop.call_soon_threadsafe, message["probe"]
         )
-        bodies, requests = self._bodies.open(message["body_limit"]), self._origin(origin).open()
+        bodies, requests = self._bodies.open(message["body_limit"]), self._origin(origin).open(message["requests"])
         worker = Worker(
             share,
             recipe,
             recipe.store,
-            concurrency=message["concurrency"],
+            concurrency=message["requests"],
             workers=1,
             threads=self._threads,
             bodies=bodies,
@@ -185,7 +199,7 @@ class Child:
             post=self._loop.call_soon_threadsafe,
             is_ending=lambda: False,
         )
-        running = _Running(share, worker, message["recipe"], origin)
+        running = _Running(share, worker, message["recipe"], origin, requests)
         self._streams[number] = running
         if not worker.is_inline:
             self._threads.add(worker, 1)
@@ -202,16 +216,15 @@ class Child:
         running.task.add_done_callback(finish)
         self._lag.start()
 
-    def _run(self, message: tuple[int, list[tuple[Any, ...]], dict[int, int]]) -> None:
-        number, rows, slabs = message
+    def _run(self, message: tuple[int, list[tuple[Any, ...]], dict[int, int], bool]) -> None:
+        number, rows, slabs, is_rescue = message
         running = self._streams.get(number)
         if running is None:
             return
         for index, slab in slabs.items():
-            running.share.open_slab(index, slab)
-        running.share.give(
-            [(ticket, epoch, position, _sample(facts), place) for ticket, epoch, position, facts, place in rows]
-        )
+            running.worker.rescue(running.share.open_slab(index, slab))
+        given = [(ticket, epoch, position, _sample(facts), place) for ticket, epoch, position, facts, place in rows]
+        running.worker.rescue(running.share.give(given, is_rescue=is_rescue))
         running.worker.go_on()
 
     def _places(self, message: tuple[int, list[tuple[int, int, int]]]) -> None:
@@ -225,7 +238,7 @@ class Child:
         number, index, slab = message
         running = self._streams.get(number)
         if running is not None:
-            running.share.open_slab(index, slab)
+            running.worker.rescue(running.share.open_slab(index, slab))
             running.worker.announce(1)
 
     def _probe(self, message: tuple[int, int]) -> None:

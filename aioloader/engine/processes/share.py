@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aioloader.engine.processes.facts import pack_breakdown, pack_error, pack_spec
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _REPORT = 16
 """Samples that are reported in one frame at most; fewer when a run is done or nothing is left to decode."""
+_REPORT_EVERY_S = 0.5
+"""Slow decoders report no later than that: who waits must see that something moves."""
 
 
 @dataclass(slots=True)
@@ -68,23 +71,38 @@ class Share:
         self._probe: Item | None = None  # arrived before the fields were known
         self._probe_begun = False
         self._slabs: dict[int, int] = {}
+        self._rescued_later: dict[int, list[int]] = {}  # by the step that has to open first
         self._decoding = 0
         self._runs: dict[int, int] = {}  # samples left of each
         self._report: list[tuple[int, float, float, int]] = []
+        self._flushed_s = monotonic()
         self._next_run = 0
         self.on_idle: Callable[[], object] | None = None
         """Called once the share is closed and no decode runs."""
 
     # -- what the parent says, on the loop ----------------------------------------------------------------
 
-    def give(self, rows: list[tuple[int, int, int, SampleRef, tuple[int, int] | None]]) -> None:
-        """A run: (ticket, epoch, position, sample, place or None) each."""
+    def give(
+        self, rows: list[tuple[int, int, int, SampleRef, tuple[int, int] | None]], *, is_rescue: bool = False
+    ) -> list[int]:
+        """A run: (ticket, epoch, position, sample, place or None) each.
+
+        Of samples whose worker died (``is_rescue``) those are returned that are to be fetched now: the first sample,
+        and those of open steps. Those of later steps wait until these open.
+        """
+        now: list[int] = []
         with self._lock:
             run, self._next_run = self._next_run, self._next_run + 1
             self._runs[run] = len(rows)
             for ticket, epoch, position, sample, place in rows:
                 self._given[ticket] = _Given(epoch, position, sample, place, run)
-                self._queue.append(ticket)
+                if not is_rescue or (place is None and ticket != self.probe_ticket):
+                    self._queue.append(ticket)
+                elif place is None or place[0] in self._slabs or ticket == self.probe_ticket:
+                    now.append(ticket)
+                else:
+                    self._rescued_later.setdefault(place[0], []).append(ticket)
+        return now
 
     def place(self, places: list[tuple[int, int, int]]) -> None:
         """Arrived samples and the (step, slot) that became theirs."""
@@ -95,13 +113,14 @@ class Share:
                 if item is not None:
                     self._make_ready(item, (index, slot))
 
-    def open_slab(self, index: int, number: int) -> None:
-        """Step ``index`` lies in slab ``number``; steps long past are forgotten."""
+    def open_slab(self, index: int, number: int) -> list[int]:
+        """Step ``index`` lies in slab ``number``; steps long past are forgotten. Returns what is to be fetched now."""
         with self._lock:
             self._slabs[index] = number
             if len(self._slabs) > 4096:
                 for old in sorted(self._slabs)[:2048]:
                     del self._slabs[old]
+            return self._rescued_later.pop(index, [])
 
     def know_fields(self) -> None:
         """The fields are known: what had to wait for them may be decoded, the first sample written."""
@@ -237,7 +256,8 @@ class Share:
                 self.failed(item.ticket, error)
                 return
             self._report.append((item.ticket, item.fetch_s, duration_s, item.nbytes))
-            if self._count_down(item.ticket) or len(self._report) >= _REPORT:
+            is_due = self._count_down(item.ticket) or len(self._report) >= _REPORT
+            if is_due or monotonic() - self._flushed_s > _REPORT_EVERY_S:
                 self.flush()
 
     def _count_down(self, ticket: int) -> bool:
@@ -252,6 +272,7 @@ class Share:
     def flush(self) -> None:
         """Report what is done."""
         with self._lock:
+            self._flushed_s = monotonic()
             if self._report:
                 rows, self._report = self._report, []
                 counters = self._counters
@@ -287,6 +308,7 @@ class Share:
             self._ready.clear()
             self._items.clear()
             self._arrived.clear()
+            self._rescued_later.clear()
             self._probe = None
         if broken is not None:
             if isinstance(broken, InvariantError) and broken.__cause__ is not None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections import deque
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from aioloader.engine.processes.link import exit_text
+from aioloader.engine.feedback import Pulse
+from aioloader.engine.processes.shares import stream_shares
+from aioloader.engine.processes.suspects import Suspects, poison_error
 from aioloader.engine.processes.wire import ToChild
 from aioloader.engine.shared import PROCESS_BODY_BYTES
 from aioloader.engine.state import StreamState
 from aioloader.engine.stream import Stream
-from aioloader.errors import OptionError, WorkerDiedError
+from aioloader.errors import OptionError
 from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
@@ -35,14 +37,10 @@ log = logging.getLogger(__name__)
 
 _numbers = count(1)
 _LONGEST_RUN, _SHORTEST_RUN = 16, 4
-_SIGKILL = 9
-_LIVES, _LIVES_WHEN_KILLED = 1, 3
-"""Deaths a sample may be alone with before it is poison. SIGKILL may come from anyone, at any time: with 3 such
-deaths needed, 2,004 random kills named no sample; with 1, six would have been (`docs/notes/worker-deaths.md`)."""
 
 
 class ProcessStream(Stream):
-    """Everything but construction, `pop`, `extend` and `close` happens on the loop."""
+    """Everything but construction, `pop`, `extend`, `close` and `describe_in_flight` happens on the loop."""
 
     def __init__(
         self,
@@ -57,7 +55,7 @@ class ProcessStream(Stream):
         options = job.options
         self.number = next(_numbers)
         self.recipe_number = recipe.number
-        self.origin = job.samples.store.origin
+        self.origin = job.store.origin
         self.concurrency = options.concurrency
         self.workers = options.workers
         self.body_bytes = options.body_bytes or PROCESS_BODY_BYTES
@@ -67,13 +65,13 @@ class ProcessStream(Stream):
         self._is_strict = options.order == "strict"
         self._run_length = min(max(job.plan.batch_size // options.workers, _SHORTEST_RUN), _LONGEST_RUN)
         self._owner: dict[int, Link] = {}
-        self._suspects: deque[int] = deque()
-        self._deaths: dict[int, int] = {}  # of suspects: how often a process died with it alone
+        self.suspects = Suspects()
         self._open_slabs: dict[int, int] = {}
         self._told_probe = 0
         self._waiting_for: set[Link] = set()
         self._all_ended = asyncio.Event()
         self._is_attached = False
+        self._pulse: Pulse | None = None
         self._ending: asyncio.Task[None] | None = None
 
     # -- giving out ------------------------------------------------------------------------------------------
@@ -81,7 +79,7 @@ class ProcessStream(Stream):
     @property
     def has_suspects(self) -> bool:
         """Whether a sample waits for a process of its own."""
-        return bool(self._suspects)
+        return bool(self.suspects)
 
     def start(self) -> None:
         """Begin; on the loop."""
@@ -92,6 +90,17 @@ class ProcessStream(Stream):
         self._is_attached = True
         self._pool.attach(self)
         self.dispatch()
+        if self._job.controller is not None:
+            self._pulse = Pulse(
+                self._job.controller, self._job.counters, self._pool.request_counts, self._set_concurrency
+            )
+            self._pulse.start(self.concurrency)
+
+    def _set_concurrency(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self.state.set_look_ahead(self._job.look_ahead(concurrency))
+        self._pool.share_limits()
+        self.dispatch()
 
     def dispatch(self) -> None:
         """Give tickets to the processes with the least to do, and slots to what has arrived."""
@@ -99,10 +108,11 @@ class ProcessStream(Stream):
             return
         self._give_suspects()
         while (link := self._least_busy()) is not None:
+            is_rescue = self.state.has_returned
             run = self.state.next_run(self._run_length)
             if not run:
                 break
-            self._give(link, run)
+            self._give(link, run, is_rescue=is_rescue)
         if not self._is_strict:
             self._place_arrived()
         self._tell_slabs()
@@ -117,7 +127,7 @@ class ProcessStream(Stream):
             return None
         link = min(free, key=self._load)
         # Never the whole look-ahead to one: others may still be starting.
-        most = -(-self._job.options.look_ahead // self.workers) + self._run_length
+        most = -(-self.state.look_ahead // self.workers) + self._run_length
         return link if self._load(link) < most else None
 
     def _load(self, link: Link) -> int:
@@ -125,13 +135,13 @@ class ProcessStream(Stream):
 
     def _give_suspects(self) -> None:
         for link in self._links():
-            if not self._suspects:
+            if not self.suspects:
                 return
             if link.load == 0 and not link.is_solo:
                 link.is_solo = True
-                self._give(link, [self._suspects.popleft()])
+                self._give(link, [self.suspects.take()])
 
-    def _give(self, link: Link, run: list[int]) -> None:
+    def _give(self, link: Link, run: list[int], *, is_rescue: bool = False) -> None:
         self._introduce(link)
         given = link.outstanding.setdefault(self.number, {})
         now = monotonic()
@@ -144,7 +154,7 @@ class ProcessStream(Stream):
         if not self._is_strict:
             self._owner |= dict.fromkeys(run, link)
         self._tell_slabs()
-        link.send(ToChild.RUN, (self.number, rows, self._open_slabs))
+        link.send(ToChild.RUN, (self.number, rows, self._open_slabs, is_rescue))
 
     def _introduce(self, link: Link) -> None:
         """What the process must know before its first run."""
@@ -160,7 +170,7 @@ class ProcessStream(Stream):
                 {
                     "stream": self.number,
                     "recipe": self.recipe_number,
-                    "concurrency": self.concurrency,
+                    "requests": max(stream_shares(self, len(self._pool.links))[self._pool.links.index(link)], 1),
                     "body_limit": None if limit is None else max(limit // self.workers, 1),
                     "probe": self.state.probe_ticket,
                 },
@@ -212,10 +222,11 @@ class ProcessStream(Stream):
         peak = sum(known.in_flight.get(self.number, (0, 0))[1] for known in self._pool.links)
         counters.in_flight_peak = max(counters.in_flight_peak, peak)
         counters.fetch.latency.record_all(done.fetch_s.tolist())
+        counters.in_flight_seen += counters.in_flight * len(tickets)
         counters.bytes_fetched += int(done.nbytes.sum())
         self._forget(link, tickets)
         self.wake(self.state.done(tickets, done.decode_s.tolist()))
-        if link.is_solo or self._suspects:
+        if link.is_solo or self.suspects:
             link.is_solo = False
             self._pool.dispatch_all()
         else:
@@ -274,8 +285,7 @@ class ProcessStream(Stream):
         for ticket in tickets:
             given.pop(ticket, None)
             self._owner.pop(ticket, None)
-        for ticket in self._deaths.keys() & set(tickets):
-            del self._deaths[ticket]
+        self.suspects.clear(tickets)
 
     # -- deaths ----------------------------------------------------------------------------------------------
 
@@ -289,31 +299,10 @@ class ProcessStream(Stream):
             if ticket not in suspects:
                 self.state.give_back(ticket)
             elif not link.is_solo:
-                self._deaths.setdefault(ticket, 0)
-                self._suspects.append(ticket)
-            else:
-                self._died_alone(ticket, code)
-
-    def _died_alone(self, ticket: int, code: int) -> None:
-        self._deaths[ticket] = deaths = self._deaths.get(ticket, 0) + 1
-        if deaths < (_LIVES_WHEN_KILLED if code == -_SIGKILL else _LIVES):
-            self._suspects.append(ticket)
-            return
-        self._pool.named_poison()
-        sample = self.state.sample(ticket)
-        self._fail(
-            ticket,
-            WorkerDiedError(
-                f"the worker process that decoded it died ({exit_text(code)}), and so did "
-                f"{'a fresh one' if deaths == 1 else f'{deaths} fresh ones'} that decoded nothing else",
-                shown_key(sample.key),
-                'Look at the file and at what the decoder does with it; on_error="skip" goes on without it.',
-                sample.byte_range,
-                deaths + 1,
-                "",
-                sample.index,
-            ),
-        )
+                self.suspects.add(ticket)
+            elif self.suspects.died_alone(ticket, code):
+                self._pool.named_poison()
+                self._fail(ticket, poison_error(self.state.sample(ticket), code, self.suspects.deaths_alone(ticket)))
 
     def break_with(self, error: BaseException) -> None:
         """The consumer hears of it at once."""
@@ -346,6 +335,8 @@ class ProcessStream(Stream):
             self._ending = self._lease.spawn(self._end_everywhere())
 
     async def _end_everywhere(self) -> None:
+        if self._pulse is not None:
+            self._pulse.stop()
         self._waiting_for = {link for link in self._pool.links if self.number in link.streams}
         for link in self._waiting_for:
             link.send(ToChild.END, self.number)
@@ -365,6 +356,7 @@ class ProcessStream(Stream):
         finally:
             self.state.recover_slabs()
             self._pool.detach(self)
+            self._job.counters.in_flight = 0
             self._is_attached = False
             self._all_ended.set()
             self._pool.dispatch_all()  # the loader's next stream may have found no slab free
@@ -389,9 +381,10 @@ class ProcessStream(Stream):
         now = monotonic()
         rows: list[tuple[float, int, Link]] = []
         decoding: set[int] = set()
-        for link in list(self._pool.links):
+        for link in list(self._pool.links):  # the loop changes them: this is the consumer's thread
             rows += [(since, ticket, link) for ticket, since in dict(link.outstanding.get(self.number, {})).items()]
-            decoding |= {ticket for number, ticket in link.board.suspects() if number == self.number}
+            with contextlib.suppress(ValueError):  # buried meanwhile
+                decoding |= {ticket for number, ticket in link.board.suspects() if number == self.number}
         if not rows:
             up = sum(link.is_up for link in self._pool.links)
             return f"nothing is in flight; {up} of {self.workers} worker processes are up"

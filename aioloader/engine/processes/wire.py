@@ -202,17 +202,6 @@ class Frames(asyncio.Protocol):
             self._transport.abort()
 
 
-def receive_exactly(receive: Callable[[int], bytes], nbytes: int) -> bytes:
-    """``nbytes`` from a blocking socket; EOFError where it ends before."""
-    parts = bytearray()
-    while len(parts) < nbytes:
-        part = receive(nbytes - len(parts))
-        if not part:
-            raise EOFError
-        parts += part
-    return bytes(parts)
-
-
 def as_dict(payload: bytes) -> dict[str, Any]:
     """JSON from a child; ValueError where it is none."""
     message = json.loads(payload)

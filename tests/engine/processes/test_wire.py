@@ -19,7 +19,6 @@ from aioloader.engine.processes.wire import (
     in_json,
     pack_arrived,
     pickled,
-    receive_exactly,
     unpack_arrived,
 )
 
@@ -119,18 +118,3 @@ def test_json_of_another_kind_than_an_object_or_a_pickle_is_refused() -> None:
     for payload in (in_json([1, 2]), in_json("text"), pickled({"a": 1})):
         with pytest.raises(ValueError):  # noqa: PT011 - of whatever the decoding says
             as_dict(payload)
-
-
-def test_a_blocking_socket_is_read_to_the_byte_or_ends() -> None:
-    pieces = [b"ab", b"c", b"defg", b""]
-
-    def receive(nbytes: int) -> bytes:
-        piece = pieces[0][:nbytes]
-        pieces[0] = pieces[0][nbytes:]
-        if not pieces[0] and len(pieces) > 1:
-            pieces.pop(0)
-        return piece
-
-    assert receive_exactly(receive, 6) == b"abcdef"
-    with pytest.raises(EOFError):
-        receive_exactly(receive, 2)

@@ -1,0 +1,132 @@
+"""How many requests in flight: found by feedback, from windows of what was fetched. Pure arithmetic.
+
+More are tried while all that are allowed are in flight and the samples a second follow: by doubling first, then by
+quarters. In flight below the bound means that something else limits (the decoders, the consumer, the byte budget), and
+nothing is changed. Connection trouble halves, once a window. Refusals (429, 503) change nothing: the pace of sending
+answers those (`aioloader.storage.pace`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from aioloader.engine.feedback import Window
+
+START: Final = 64
+LEAST, MOST = 4, 1024
+_AT_BOUND = 0.85
+"""Of the bound in flight, on average: less, and the bound is not what limits."""
+_DOUBLE, _QUARTER = 2.0, 1.25
+_FOLLOWS = 0.4
+"""Of the gain that a latency-bound store would give: less is noise, or a limit of another kind."""
+_OTHER_TIMES = 0.7
+"""Of the rate that the same bound gave before: less, and the store is not what it was."""
+_LEAST_SAMPLES = 48
+_LEAST_S = 0.4
+_ROUND_TRIPS = 3.0
+_TROUBLES, _TROUBLED_SHARE = 2, 0.1
+"""So many, and such a share of what was tried: a single cut line is no sign of a crowd."""
+_HOLD_S, _LONGEST_HOLD_S = 5.0, 80.0
+_KEPT_CHANGES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """At ``at_s`` (seconds since the search began) the bound became ``concurrency``, because of ``reason``."""
+
+    at_s: float
+    concurrency: int
+    reason: str
+
+
+class ConcurrencySearch:
+    """One origin's. `observe` is told of each window; ``concurrency`` is what it has come to."""
+
+    def __init__(self, start: int = START, most: int = MOST) -> None:
+        self.concurrency = start
+        self.changes: deque[Change] = deque(maxlen=_KEPT_CHANGES)
+        self._most = most
+        self._factor = _DOUBLE
+        self._usual_per_s = 0.0  # when last measured
+        self._before: tuple[int, float] | None = None  # while a higher bound is tried: the one before, and its rate
+        self._clock_s = 0.0
+        self._hold_until_s = 0.0
+        self._hold_s = _HOLD_S
+        self._settling = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._seconds = self._in_flight_seconds = 0.0
+        self._completed = 0
+
+    def observe(self, window: Window) -> int:
+        """The bound from now on, after one more window of fetching."""
+        self._clock_s += window.seconds
+        if window.troubles >= _TROUBLES and window.troubles >= _TROUBLED_SHARE * (window.completed + window.troubles):
+            self._halve(window.troubles)
+            return self.concurrency
+        if window.throttled:
+            self._forget()
+            return self.concurrency
+        if self._settling:  # what was answered in it was asked under the former bound
+            self._settling = False
+            return self.concurrency
+        self._seconds += window.seconds
+        self._in_flight_seconds += window.seconds * window.in_flight
+        self._completed += window.completed
+        round_trip_s = window.in_flight * self._seconds / self._completed if self._completed else self._seconds
+        if self._completed >= _LEAST_SAMPLES and self._seconds >= max(_LEAST_S, _ROUND_TRIPS * round_trip_s):
+            self._judge(self._completed / self._seconds, self._in_flight_seconds / self._seconds)
+            self._forget()
+        return self.concurrency
+
+    def _judge(self, per_s: float, in_flight: float) -> None:
+        is_bound = in_flight >= _AT_BOUND * self.concurrency
+        if self._before is not None:
+            before, before_per_s = self._before
+            self._before = None
+            gain = per_s / before_per_s
+            wanted = 1 + _FOLLOWS * (self.concurrency / before - 1)
+            if gain < wanted:
+                self._set(before, f"{self.concurrency} gave {gain:.2f} times the rate of {before}, not {wanted:.2f}")
+                if self._factor == _DOUBLE:
+                    self._factor = _QUARTER
+                else:
+                    self._hold_until_s = self._clock_s + self._hold_s
+                    self._hold_s = min(2 * self._hold_s, _LONGEST_HOLD_S)
+                return
+            self._hold_s = _HOLD_S
+        elif self._usual_per_s and per_s < _OTHER_TIMES * self._usual_per_s:  # another latency: begin anew
+            self._factor, self._hold_s, self._hold_until_s = _DOUBLE, _HOLD_S, 0.0
+        self._usual_per_s = per_s
+        if not is_bound or self._clock_s < self._hold_until_s or self.concurrency >= self._most:
+            return
+        self._before = self.concurrency, per_s
+        tried = min(max(int(self.concurrency * self._factor), self.concurrency + 1), self._most)
+        self._set(tried, f"all {self.concurrency} in flight at {per_s:,.0f} samples/s: trying more")
+
+    def _halve(self, troubles: int) -> None:
+        self._before, self._factor = None, _QUARTER
+        self._hold_until_s = self._clock_s + self._hold_s
+        self._forget()
+        if self.concurrency > LEAST:
+            self._set(max(self.concurrency // 2, LEAST), f"{troubles} connections failed or stood still")
+
+    def _set(self, concurrency: int, reason: str) -> None:
+        self.concurrency = concurrency
+        self._settling = True
+        self.changes.append(Change(self._clock_s, concurrency, reason))
+
+
+_searches: dict[str, ConcurrencySearch] = {}
+_lock = threading.Lock()
+
+
+def search_of(origin: str) -> ConcurrencySearch:
+    """The search for ``origin``: all loaders of the process go on from what one of them has found."""
+    with _lock:
+        return _searches.setdefault(origin, ConcurrencySearch())

@@ -1,0 +1,108 @@
+"""The search for the requests in flight against models of stores: latency, a narrow line, slow decoders, trouble."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+
+from aioloader.engine.feedback import Window
+from aioloader.tune.concurrency import LEAST, MOST, START, ConcurrencySearch
+
+WINDOW_S = 0.25
+
+
+@dataclass
+class Model:
+    """A store of ``latency_s`` that gives at most ``most_per_s``, seen through a pipeline that takes ``used_per_s``."""
+
+    latency_s: float
+    most_per_s: float
+    used_per_s: float = 1e9
+    noise: float = 0.08
+
+    def per_s(self, concurrency: int) -> float:
+        return min(concurrency / self.latency_s, self.most_per_s, self.used_per_s)
+
+    def window(self, concurrency: int, draw: Random) -> Window:
+        per_s = self.per_s(concurrency) * draw.uniform(1 - self.noise, 1 + self.noise)
+        is_bound = concurrency / self.latency_s <= self.used_per_s
+        in_flight = concurrency * 0.97 if is_bound else self.used_per_s * self.latency_s
+        return Window(WINDOW_S, round(per_s * WINDOW_S), in_flight)
+
+
+def run(search: ConcurrencySearch, model: Model, seconds: float, seed: int = 1) -> None:
+    draw = Random(seed)
+    for _ in range(int(seconds / WINDOW_S)):
+        search.observe(model.window(search.concurrency, draw))
+
+
+@pytest.mark.parametrize("latency_s", [0.005, 0.03, 0.05, 0.2])
+@pytest.mark.parametrize("most_per_s", [500, 2000, 8000])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_in_ten_seconds_it_gets_nine_tenths_of_what_there_is(latency_s: float, most_per_s: float, seed: int) -> None:
+    search, model = ConcurrencySearch(), Model(latency_s, most_per_s)
+    run(search, model, 10, seed)
+    possible = model.per_s(MOST)
+    assert model.per_s(search.concurrency) >= 0.9 * possible
+    # Not many more than are needed, either: a narrow line is not asked for a thousand at once.
+    assert search.concurrency <= max(1.3 * START, 2.6 * possible * latency_s)
+
+
+def test_where_something_else_limits_nothing_is_changed() -> None:
+    search = ConcurrencySearch()
+    run(search, Model(0.03, 10_000, used_per_s=700), 60)
+    assert search.concurrency == START
+    assert not search.changes
+
+
+def test_it_follows_a_latency_that_rises_in_mid_run() -> None:
+    search = ConcurrencySearch()
+    run(search, Model(0.01, 2000), 20)
+    slow = Model(0.15, 2000)
+    run(search, slow, 20)
+    assert slow.per_s(search.concurrency) >= 0.9 * 2000
+
+
+def test_trouble_halves_it_once_a_window_and_never_below_the_least() -> None:
+    search = ConcurrencySearch()
+    seen = []
+    for _ in range(8):
+        search.observe(Window(WINDOW_S, 10, 60.0, troubles=3))
+        seen.append(search.concurrency)
+    assert seen[:5] == [32, 16, 8, 4, LEAST]
+    assert search.concurrency == LEAST
+    assert "3 connections failed" in search.changes[0].reason
+
+
+def test_a_cut_line_now_and_then_is_no_trouble() -> None:
+    search = ConcurrencySearch()
+    for _ in range(40):
+        search.observe(Window(WINDOW_S, 100, 30.0, troubles=1))
+    assert search.concurrency == START
+
+
+def test_after_trouble_it_comes_back() -> None:
+    search, model = ConcurrencySearch(), Model(0.05, 2000)
+    run(search, model, 10)
+    before = model.per_s(search.concurrency)
+    for _ in range(3):
+        search.observe(Window(WINDOW_S, 10, 50.0, troubles=9))
+    run(search, model, 30)
+    assert model.per_s(search.concurrency) >= 0.9 * before
+
+
+def test_refusals_change_nothing() -> None:
+    search = ConcurrencySearch()
+    for _ in range(40):
+        assert search.observe(Window(WINDOW_S, 120, 60.0, throttled=2)) == START
+
+
+def test_each_change_has_its_reason() -> None:
+    search = ConcurrencySearch()
+    run(search, Model(0.05, 3000), 10)
+    assert search.changes
+    assert search.changes[0].reason.startswith("all 64 in flight at")
+    assert all(change.reason and LEAST <= change.concurrency <= MOST for change in search.changes)
+    assert len(search.changes) <= 64

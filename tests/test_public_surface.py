@@ -27,6 +27,7 @@ SURFACE = [
     "MemoryStore",
     "NpyDecoder",
     "RawDecoder",
+    "Retry",
     "S3Store",
     "SampleRef",
     "Store",

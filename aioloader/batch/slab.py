@@ -54,7 +54,8 @@ class Slab:
         self.valid = self._header(self.buffer, layout.valid_offset, np.dtype(np.bool_))
         self.fields = field_views(self.buffer, layout)
         self._leaves: dict[int, list[NDArray[Any]]] = {}
-        self._is_flat = not any(isinstance(branch, (dict, tuple)) for branch in layout.structure)
+        structure = layout.structure
+        self._is_flat = isinstance(structure, tuple) and not any(isinstance(part, (dict, tuple)) for part in structure)
         self.shapes = [self._shapes(place) for place in layout.fields]
         """Of each field whose samples differ in shape: int64 ``(batch_size, ndim)``; None for the others."""
 

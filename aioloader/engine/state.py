@@ -109,6 +109,11 @@ class StreamState:
         """Whether a ticket may be fetched now; no lock, for who asks looks again."""
         return not self.closed and self._cursor < self.ticket_limit
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a sample was fetched that no decoder has begun."""
+        return bool(self._items)
+
     def next_run(self, most: int) -> list[int]:
         """Up to ``most`` consecutive tickets of one planned step: a worker's unit of work. Returned ones come first."""
         with self._lock:
@@ -218,6 +223,9 @@ class StreamState:
             self._decoding += 1
             step.decoding += 1
             return item
+
+    def idle(self) -> None:
+        """Nobody has to be told."""
 
     def place_next(self) -> tuple[int, Step, int] | None:
         """For workers elsewhere: an arrived ticket with the step and slot that became its own; None if none may."""

@@ -8,6 +8,8 @@ place in all three, and a request is never held while bytes are waited for.
 from __future__ import annotations
 
 import asyncio
+import threading
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from aioloader.types import SampleRef, Store, Tree
 
     Waiter = Callable[[], None]
+
+_SLOW_READ_S, _LATEST = 0.002, 0.05
+"""A read of a file that takes longer, on average of the last twenty, is not the page cache's or a quick disk's."""
 
 _INLINE_RUN = 16
 """Samples that are decoded on the loop in one go; then requests get their turn."""
@@ -69,6 +74,10 @@ class Work(Protocol):
         """The item a decoder may work on now, its slot set."""
         ...
 
+    def idle(self) -> None:
+        """Nothing can be decoded now."""
+        ...
+
     def settle(self, item: Item, spec: Tree) -> None:
         """The first sample's fields are these."""
         ...
@@ -94,6 +103,11 @@ class Work(Protocol):
         """Whether `next_ticket` would give one now: in other orders than strict the samples that are done decide."""
         ...
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a sample was fetched that no decoder has begun."""
+        ...
+
     def close(self, broken: BaseException | None = None) -> Waiter | None:
         """Nothing more is to be done; ``broken`` says why, where that is nobody's wish."""
         ...
@@ -117,7 +131,9 @@ class Worker:
         counters: Counters,
         post: Callable[[Callable[[], object]], object],
         is_ending: Callable[[], bool],
+        may_read_now: bool = True,
     ) -> None:
+        """``may_read_now``: whether decode threads may read what a store can read without waiting long."""
         self._work = work
         self._recipe = recipe
         self._store = store
@@ -139,7 +155,12 @@ class Worker:
         """Whether fetchers wait for more to be allowed: `go_on` wakes them."""
         self._sizes = BodySizes(body_bytes)
         self._in_flight: dict[int, tuple[str, str, float]] = {}
+        # Where decoders run in threads and slots are known, a quick disk is read there: no hand-over at all.
+        read_now = getattr(store, "read_now", None) if may_read_now else None
         self.is_inline = recipe.decoder.runs_inline and recipe.transform is None
+        self._read_now = None if self.is_inline or recipe.decoder.is_async else read_now
+        self._read_s = 0.0
+        self._stats_lock = threading.Lock()
         """Whether it decodes on the loop: then no decode thread serves it."""
         self._inline_posted = False
 
@@ -152,6 +173,9 @@ class Worker:
                 self._fetchers = fetchers
                 self.rescue(())
                 self.set_concurrency(self._concurrency)
+                if self._read_now is not None:
+                    self.announce(self._workers)  # theirs is the first step
+                await asyncio.get_running_loop().create_future()  # until cancelled, also while nobody fetches here
         except asyncio.CancelledError:
             pass  # whoever ends the stream cancels this task; nobody awaits it
         except BaseExceptionGroup as group:
@@ -162,6 +186,8 @@ class Worker:
     def set_concurrency(self, concurrency: int) -> None:
         """Have at least so many fetchers; that fewer ask is the requests' account's to see to. On the loop."""
         self._concurrency = max(concurrency, self._concurrency)
+        if self._read_now is not None:
+            return
         while self._fetchers is not None and self._begun < self._concurrency:
             self._begun += 1
             self._fetchers.create_task(self._fetch_in_order())
@@ -188,6 +214,8 @@ class Worker:
         """More may be fetched; on the loop."""
         self.starved = False
         self._more.set()
+        if self._read_now is not None:
+            self.announce(self._workers)
 
     async def _fetch_in_order(self) -> None:
         while True:
@@ -340,10 +368,14 @@ class Worker:
         """Decode the oldest sample that may be decoded; False if there is none."""
         try:
             item = self._work.take()
+            # One that waits for its step to open is enough: more would only take memory.
+            while item is None and self._read_now is not None and not self._work.has_waiting and self._read_next():
+                item = self._work.take()  # None again where another thread was quicker
         except BaseException as exc:  # no memory for a slab
             self.fail(exc)
             return False
         if item is None:
+            self._work.idle()
             return False
         error = None
         first = item.slab is None
@@ -367,6 +399,48 @@ class Worker:
         if first:
             self.announce(self._workers)  # the shapes are known: all may decode
         return True
+
+    def _read_next(self) -> bool:
+        """In a decode thread: read the next sample from a quick disk; False where there is none to be begun."""
+        assert self._read_now is not None
+        ticket = self._work.next_ticket()
+        if ticket is None:
+            self.starved = True
+            if not self._work.has_more:
+                return False
+            ticket = self._work.next_ticket()  # the consumer moved between the two looks
+            if ticket is None:
+                return False
+        sample = self._work.sample(ticket)
+        started = monotonic()
+        self._in_flight[ticket] = sample.key, "fetch", started
+        try:
+            body = self._read_now(sample.key, sample.byte_range)
+            check_length(sample, len(body))
+            item = self._work.item(ticket, sample, body)
+        except BaseException:  # asked for again on the loop, as any other store is, and named there
+            self._post(partial(self.rescue, (ticket,)))
+            return True
+        finally:
+            self._in_flight.pop(ticket, None)
+        item.fetch_s, item.nbytes, item.reserved_bytes = monotonic() - started, len(body), 0
+        counters = self._counters
+        with self._stats_lock:
+            counters.fetch.latency.record(item.fetch_s)
+            counters.bytes_fetched += item.nbytes
+            counters.in_flight_peak = max(counters.in_flight_peak, 1)
+            self._read_s += _LATEST * (item.fetch_s - self._read_s)
+            is_slow = self._read_s > _SLOW_READ_S
+        self._work.offer(item)
+        if is_slow:
+            self._post(self._read_on_loop)
+        return True
+
+    def _read_on_loop(self) -> None:
+        """This disk takes its time: many reads at once, on the loop, from now on."""
+        self._read_now = None
+        self.set_concurrency(self._concurrency)
+        self.announce(self._workers)
 
     def describe_in_flight(self, most: int = 5) -> str:
         """The oldest samples being worked on, and for how long; for `StalledError`."""

@@ -46,6 +46,10 @@ class DaemonThreads:
 
         Cancelling abandons the call: one that has begun runs on, unheard; one still queued is dropped.
         """
+        return await self.start(function, *arguments)
+
+    def start(self, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        """The same without waiting; on the loop."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -82,7 +86,7 @@ class DaemonThreads:
                 )
                 crew.threads.append(thread)
                 thread.start()
-        return await future
+        return future
 
     def _work(self, crew: _Crew) -> None:
         while (job := crew.jobs.get()) is not None:

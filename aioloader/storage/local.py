@@ -1,4 +1,4 @@
-"""Files below a folder, read in one thread hop."""
+"""Files below a folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from aioloader.errors import OptionError
-from aioloader.runtime.threads import DaemonThreads
+from aioloader.storage.freed_memory import keep_freed_memory
 from aioloader.storage.local_files import file_size, read_file, walk
 from aioloader.storage.local_keys import path_of_key
+from aioloader.storage.local_reads import LocalReads
 from aioloader.storage.per_loop import PerLoop
 from aioloader.storage.ranges import check_range
 
@@ -36,7 +37,7 @@ class LocalStore:
     def __init__(self) -> None:
         self._root: str | None = None
         self._location = ""
-        self._threads: PerLoop[DaemonThreads] = PerLoop()
+        self._reads: PerLoop[LocalReads] = PerLoop()
 
     def at(self, path_or_file_url: str | os.PathLike[str]) -> LocalStore:
         """A store rooted at the folder; nothing is read yet. Raises `OptionError` for no local path."""
@@ -69,12 +70,19 @@ class LocalStore:
         if byte_range is not None:
             check_range(byte_range)
         path = path_of_key(self._bound(), key, self._location)
-        return await self._pool().run(read_file, path, byte_range, self._location, key)
+        return await self._on_loop().read(path, byte_range, self._location, key)
+
+    def read_now(self, key: str, byte_range: ByteRange | None = None) -> bytes:
+        """`get` without a loop: in the caller's thread, which waits for the disk."""
+        keep_freed_memory()  # of one body after another: 16 page faults each, 1,100 instead of 950 µs a JPEG
+        if byte_range is not None:
+            check_range(byte_range)
+        return read_file(path_of_key(self._bound(), key, self._location), byte_range, self._location, key)
 
     async def size(self, key: str) -> int:
         """Length of the file in bytes. Raises `StoreError`."""
         path = path_of_key(self._bound(), key, self._location)
-        return await self._pool().run(file_size, path, self._location, key)
+        return await self._on_loop().threads.run(file_size, path, self._location, key)
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectMeta]:
         """Every file whose key starts with ``prefix``: sizes, and an ETag of change time and size.
@@ -83,23 +91,23 @@ class LocalStore:
         not be read. A link back to one of its own parents is not followed again.
         """
         entries = walk(self._bound(), self._location, prefix)
-        while chunk := await self._pool().run(_take, entries):
+        while chunk := await self._on_loop().threads.run(_take, entries):
             for meta in chunk:
                 yield meta
 
     async def aclose(self) -> None:
         """End the running loop's threads; idempotent."""
-        threads = self._threads.take()
-        if threads is not None:
-            threads.close()
+        reads = self._reads.take()
+        if reads is not None:
+            reads.threads.close()
 
     def _bound(self) -> str:
         if self._root is None:
             raise OptionError("store", "LocalStore()", "a place too: LocalStore().at('/data/train')")
         return self._root
 
-    def _pool(self) -> DaemonThreads:
-        return self._threads.get(lambda: DaemonThreads("aioloader-file", MAX_THREADS))
+    def _on_loop(self) -> LocalReads:
+        return self._reads.get(lambda: LocalReads(MAX_THREADS))
 
     def __repr__(self) -> str:
         return f"LocalStore().at({self._root!r})" if self._root is not None else "LocalStore()"

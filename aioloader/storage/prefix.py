@@ -9,7 +9,7 @@ from aioloader.runtime.loop_thread import parts_of
 from aioloader.types import ResumableStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aioloader.runtime.loop_thread import Closable
     from aioloader.types import ByteRange, ObjectMeta, Partial, Store
@@ -48,6 +48,12 @@ class PrefixStore:
         if isinstance(self._store, ResumableStore):
             return await self._store.get_rest(self._prefix + key, partial)
         return await self._store.get(self._prefix + key, (partial.first, partial.stop))
+
+    @property
+    def read_now(self) -> Callable[[str, ByteRange | None], bytes] | None:
+        """That of a store that has one."""
+        read = getattr(self._store, "read_now", None)
+        return None if read is None else lambda key, byte_range: read(self._prefix + key, byte_range)
 
     @property
     def transport(self) -> str | None:

@@ -13,7 +13,7 @@ from aioloader.storage.origin_state import state_of
 from aioloader.types import Partial, ResumableStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aioloader.runtime.loop_thread import Closable
     from aioloader.storage.origin_state import OriginState
@@ -90,6 +90,11 @@ class RetryingStore:
     def list(self, prefix: str = "") -> AsyncIterator[ObjectMeta]:
         """As the base lists."""
         return self.base.list(prefix)
+
+    @property
+    def read_now(self) -> Callable[[str, ByteRange | None], bytes] | None:
+        """That of a base that has one, once: who calls it asks again by `get`."""
+        return getattr(self.base, "read_now", None)
 
     @property
     def shared_parts(self) -> tuple[Closable, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import pickle
@@ -211,3 +212,33 @@ async def test_a_store_travels_without_its_threads(tmp_path: Path, closing: Clos
     assert await store.get("a.bin") == b"x"
     copy = closing(pickle.loads(pickle.dumps(store)))
     assert await copy.get("a.bin") == b"x"
+
+
+async def test_files_that_are_asked_for_together_come_each_to_its_own(tmp_path: Path, closing: Closing) -> None:
+    for number in range(300):
+        (tmp_path / f"{number}.bin").write_bytes(b"%d" % number * 50)
+    store = closing(LocalStore().at(tmp_path))
+
+    async def asked(number: int) -> bytes | str:
+        try:
+            return await store.get(f"{number}.bin")
+        except ObjectNotFoundError as exc:
+            return exc.key
+
+    for _ in range(5):  # by and by several a hop
+        found = await asyncio.gather(*(asked(number) for number in range(310)))
+        assert found[:300] == [b"%d" % number * 50 for number in range(300)]
+        assert all(str(found[number]).endswith(f"/{number}.bin") for number in range(300, 310))
+    assert (await store.get("7.bin", (0, 2))) == b"77"
+
+
+async def test_a_cancelled_read_takes_no_other_with_it(tmp_path: Path, closing: Closing) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    store = closing(LocalStore().at(tmp_path))
+    for _ in range(20):
+        tasks = [asyncio.create_task(store.get("a")) for _ in range(8)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert results[1:] == [b"a"] * 7

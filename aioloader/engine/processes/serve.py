@@ -198,6 +198,7 @@ class Child:
             counters=counters,
             post=self._loop.call_soon_threadsafe,
             is_ending=lambda: False,
+            may_read_now=message["is_strict"],  # else each sample's slot is asked for: one at a time would wait
         )
         running = _Running(share, worker, message["recipe"], origin, requests)
         self._streams[number] = running

@@ -141,6 +141,11 @@ class Share:
         """Whether one was given and not begun."""
         return bool(self._queue) and not self.closed
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a sample was fetched that no decoder has begun."""
+        return bool(self._ready) or (self._probe is not None and not self._probe_begun)
+
     def sample(self, ticket: int) -> SampleRef:
         """As the parent described it."""
         return self._given[ticket].sample
@@ -201,11 +206,14 @@ class Share:
         with self._lock:
             item = None if self.closed else self._next()
             if item is None:
-                self.flush()
                 return None
             self._decoding += 1
             self._board.enter(self.number, item.ticket)
             return item
+
+    def idle(self) -> None:
+        """Nothing can be decoded now: what is done is reported."""
+        self.flush()
 
     def _next(self) -> Item | None:
         workspace = self.recipe.workspace

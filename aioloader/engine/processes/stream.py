@@ -173,6 +173,7 @@ class ProcessStream(Stream):
                     "requests": max(stream_shares(self, len(self._pool.links))[self._pool.links.index(link)], 1),
                     "body_limit": None if limit is None else max(limit // self.workers, 1),
                     "probe": self.state.probe_ticket,
+                    "is_strict": self._is_strict,
                 },
             )
 

@@ -85,6 +85,7 @@ class Child:
         """Decode what may be decoded next; its ticket."""
         item = self.share.take()
         if item is None:
+            self.share.idle()
             return None
         assert (STREAM, item.ticket) in self.board.suspects()
         error = None

@@ -246,7 +246,7 @@ class Child:
         number, ticket = message
         running = self._streams.get(number)
         if running is not None:
-            running.share.probe(ticket)
+            running.worker.rescue(running.share.probe(ticket))
             running.worker.announce(1)
 
     def _end(self, number: int) -> None:

@@ -186,10 +186,14 @@ class Share:
         self._items[item.ticket] = item
         heappush(self._ready, (place, item.ticket))
 
-    def probe(self, ticket: int) -> None:
-        """Another sample is to set the fields: the former one failed."""
+    def probe(self, ticket: int) -> list[int]:
+        """Another sample is to set the fields: the former one failed. Returns it where it is to be fetched now."""
         with self._lock:
             self.probe_ticket = ticket
+            for waiting in self._rescued_later.values():  # for a step that opens only once the fields are known
+                if ticket in waiting:
+                    waiting.remove(ticket)
+                    return [ticket]
             if self.recipe.workspace.arena is None and ticket in self._items:
                 self._probe = self._items.pop(ticket)
                 self._ready = [(place, other) for place, other in self._ready if other != ticket]
@@ -198,6 +202,7 @@ class Share:
                 self._probe = self._arrived.pop(ticket)
                 if ticket in self._to_tell:
                     self._to_tell.remove(ticket)
+        return []
 
     # -- Work: decoding, in the decode thread ---------------------------------------------------------------
 

@@ -318,3 +318,18 @@ def test_slabs_of_steps_long_past_are_forgotten_and_the_latest_are_not(make_chil
     child.give(4 * 9_999)
     child.fetch_all()
     assert child.decode() == 4 * 9_999
+
+
+def test_what_a_dead_worker_had_is_fetched_when_its_step_opens_or_it_sets_the_fields(make_child: MakeChild) -> None:
+    child = make_child()
+    rows = [(ticket, 0, ticket, SampleRef(index=ticket, key=f"{ticket:04}"), divmod(ticket, 4)) for ticket in range(9)]
+    assert child.share.give(rows[1:], is_rescue=True) == []  # no step is open, and 0 sets the fields
+    assert child.share.next_ticket() is None
+    assert child.share.probe(1) == [1]
+    assert child.share.probe(1) == []
+    assert child.share.open_slab(1, 3) == [4, 5, 6, 7]
+    assert child.share.open_slab(0, 2) == [2, 3]
+    assert child.share.give(rows[:1], is_rescue=True) == [0]  # its step is open
+    unplaced = [(9, 0, 9, SampleRef(index=9, key="0009"), None)]
+    assert child.share.give(unplaced, is_rescue=True) == []
+    assert child.share.next_ticket() == 9  # whichever slot is free: it waits in line as any other

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from aioloader.engine.lanes import DecodeThreads
     from aioloader.engine.step import Item
     from aioloader.monitor.stats import Counters
-    from aioloader.types import SampleRef, Store, Tree
+    from aioloader.types import ByteRange, SampleRef, Store, Tree
 
     Waiter = Callable[[], None]
 
@@ -161,6 +161,7 @@ class Worker:
         self._read_now = None if self.is_inline or recipe.decoder.is_async else read_now
         self._read_s = 0.0
         self._stats_lock = threading.Lock()
+        self._reading = 0  # threads
         """Whether it decodes on the loop: then no decode thread serves it."""
         self._inline_posted = False
 
@@ -368,8 +369,7 @@ class Worker:
         """Decode the oldest sample that may be decoded; False if there is none."""
         try:
             item = self._work.take()
-            # One that waits for its step to open is enough: more would only take memory.
-            while item is None and self._read_now is not None and not self._work.has_waiting and self._read_next():
+            while item is None and (read_now := self._read_now) is not None and self._read_next(read_now):
                 item = self._work.take()  # None again where another thread was quicker
         except BaseException as exc:  # no memory for a slab
             self.fail(exc)
@@ -400,9 +400,21 @@ class Worker:
             self.announce(self._workers)  # the shapes are known: all may decode
         return True
 
-    def _read_next(self) -> bool:
+    def _read_next(self, read_now: Callable[[str, ByteRange | None], bytes]) -> bool:
         """In a decode thread: read the next sample from a quick disk; False where there is none to be begun."""
-        assert self._read_now is not None
+        if self._work.has_waiting:
+            return False  # one that waits for its step to open is enough: more would only take memory
+        with self._stats_lock:
+            if self._reading >= self._workers:
+                return False  # a mount that hangs takes no more threads than this loader may have
+            self._reading += 1
+        try:
+            return self._read_one(read_now)
+        finally:
+            with self._stats_lock:
+                self._reading -= 1
+
+    def _read_one(self, read_now: Callable[[str, ByteRange | None], bytes]) -> bool:
         ticket = self._work.next_ticket()
         if ticket is None:
             self.starved = True
@@ -415,7 +427,7 @@ class Worker:
         started = monotonic()
         self._in_flight[ticket] = sample.key, "fetch", started
         try:
-            body = self._read_now(sample.key, sample.byte_range)
+            body = read_now(sample.key, sample.byte_range)
             check_length(sample, len(body))
             item = self._work.item(ticket, sample, body)
         except BaseException:  # asked for again on the loop, as any other store is, and named there

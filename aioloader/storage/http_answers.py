@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aioloader.errors import (
     BodyTooLargeError,
+    ObjectChangedError,
     RangeNotHonouredError,
     RequestRefusedError,
     StoreError,
@@ -17,6 +18,8 @@ from aioloader.storage.http_errors import status_error
 from aioloader.types import Partial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aioloader.storage.http_transport import Answer, Body
     from aioloader.types import ByteRange
 
@@ -26,24 +29,30 @@ _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
 
 async def body_of(
-    answer: Answer, shown: str, byte_range: ByteRange | None, max_object_bytes: int, parts: list[bytes]
+    answer: Answer,
+    shown: str,
+    byte_range: ByteRange | None,
+    max_object_bytes: int,
+    parts: list[bytes],
+    count: Callable[[int], object],
 ) -> bytes:
     """The body of an answer to a GET, checked against what was asked for. Raises `StoreError`.
 
-    ``parts`` holds what came where a body of announced length breaks off.
+    ``parts`` holds what came where a body of announced length breaks off; of other bodies ``count`` is told how many
+    bytes came.
     """
     if answer.status == 206 and byte_range is not None:
         wanted = _check_content_range(answer, shown, byte_range)
-        body = await _read(answer, shown, byte_range, wanted, max_object_bytes, parts)
+        body = await _read(answer, shown, byte_range, wanted, max_object_bytes, parts, count)
         if len(body) != wanted:
             raise _truncated(len(body), wanted, shown, byte_range)
         return body
     if answer.status == 200:
         if byte_range is None:
-            return await _read(answer, shown, None, None, max_object_bytes, parts)
+            return await _read(answer, shown, None, None, max_object_bytes, parts, count)
         if byte_range[0] == 0:
             # The server ignores ranges, but the whole begins with what was asked for.
-            return await _read(answer, shown, byte_range, byte_range[1], max_object_bytes, parts)
+            return await _read(answer, shown, byte_range, byte_range[1], max_object_bytes, parts, count)
         raise RangeNotHonouredError(
             "the server sent the whole object instead of the range",
             shown,
@@ -72,10 +81,28 @@ async def total_of(answer: Answer, shown: str) -> int:
     raise await refusal(answer, shown, None)
 
 
+def check_same(answer: Answer, etag: str, shown: str, byte_range: ByteRange | None) -> None:
+    """Raise where a part that came is not of the object that ``etag`` names: not every server looks at If-Match."""
+    found = answer.headers.get("ETag", "").strip()
+    if answer.status == 206 and found != etag:
+        if found:
+            raise ObjectChangedError("the object is another one by now", shown, "List the dataset again.", byte_range)
+        raise RangeNotHonouredError(
+            "the server does not say of which object the range is", shown, "Make it send ETag.", byte_range
+        )
+
+
 def what_came(answer: Answer, byte_range: ByteRange | None, parts: list[bytes]) -> Partial | None:
     """The first ``parts`` of a body that broke off, if the rest can be asked for; by a weak ETag it cannot."""
     etag, length = answer.headers.get("ETag", "").strip(), answer.content_length
-    if not parts or length is None or len(etag) < 3 or not etag.startswith('"') or answer.status not in (200, 206):
+    if (
+        not parts
+        or length is None
+        or sum(map(len, parts)) >= length
+        or len(etag) < 3
+        or not etag.startswith('"')
+        or answer.status not in (200, 206)
+    ):
         return None
     first = byte_range[0] if byte_range is not None and answer.status == 206 else 0
     return Partial(b"".join(parts), first, first + length, etag)
@@ -122,6 +149,7 @@ async def _read(
     enough_bytes: int | None,
     max_object_bytes: int,
     parts: list[bytes],
+    count: Callable[[int], object],
 ) -> bytes:
     """The body, at most ``enough_bytes`` of it; a longer rest is left, and the connection with it."""
     if _is_encoded(answer):
@@ -154,6 +182,7 @@ async def _read(
     body_so_far = bytearray()
     async for chunk in answer.content.iter_any():
         body_so_far += chunk
+        count(len(chunk))
         if enough_bytes is not None and len(body_so_far) >= enough_bytes:
             del body_so_far[enough_bytes:]
             break

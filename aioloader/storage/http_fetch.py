@@ -17,7 +17,7 @@ from aioloader.errors import (
     StoreError,
     TransferStalledError,
 )
-from aioloader.storage.http_answers import announced_length, body_of, drain_small, total_of, what_came
+from aioloader.storage.http_answers import announced_length, body_of, check_same, drain_small, total_of, what_came
 from aioloader.storage.http_connections import Connections
 from aioloader.storage.http_errors import FOREIGN_ERRORS, status_error, translate
 from aioloader.storage.http_options import HTTPOptions, require_private_channel
@@ -54,11 +54,13 @@ class HTTPFetcher:
         byte_range: ByteRange | None = None,
         headers: Mapping[str, str] | None = None,
         signed: bool = False,
+        etag: str | None = None,
     ) -> bytes:
         """The body of ``url``, or the half-open ``byte_range`` of it (cut at the end).
 
         ``shown`` is the redacted address for errors. ``headers`` go with this request, to the origin of
-        ``url`` only. ``signed`` leaves out the options' headers and refuses redirects to other origins.
+        ``url`` only. ``signed`` leaves out the options' headers and refuses redirects to other origins. Of a range,
+        ``etag`` is the object it must be a part of.
         Cancelling drops the connection. Raises `StoreError`.
         """
         if byte_range is not None:
@@ -71,9 +73,11 @@ class HTTPFetcher:
         slow_reads = self._connections.get(self._connect).slow_reads
         read = slow_reads.begin(parts)
         try:
-            answer = await self._answer("GET", url, sent, shown, byte_range, signed)
+            answer = await self._answer("GET", url, sent, shown, byte_range, signed, etag)
             try:
-                return await body_of(answer, shown, byte_range, self._options.max_object_bytes, parts)
+                if etag is not None:
+                    check_same(answer, etag, shown, byte_range)
+                return await body_of(answer, shown, byte_range, self._options.max_object_bytes, parts, read.count)
             finally:
                 let_go(answer)
         except StoreError as exc:
@@ -88,8 +92,12 @@ class HTTPFetcher:
             slow_reads.end(read)
         if answer is not None:
             error.partial = what_came(answer, byte_range, parts)
-        # Outside of the handler: `__context__` would carry the address with its query.
-        raise error
+        parts.clear()  # the traceback keeps this frame
+        try:
+            # Outside of the handler: `__context__` would carry the address with its query.
+            raise error
+        finally:
+            del error
 
     def _too_slow(self, shown: str, byte_range: ByteRange | None) -> StoreError:
         options = self._options
@@ -117,8 +125,9 @@ class HTTPFetcher:
                 url,
                 shown=shown,
                 byte_range=(begin, partial.stop),
-                headers={**(headers or {}), "If-Match": partial.etag},
+                headers=headers,
                 signed=signed,
+                etag=partial.etag,
             )
         except RangeNotHonouredError as exc:
             exc.is_transient = True  # it gives whole objects only: the next try begins anew
@@ -205,9 +214,12 @@ class HTTPFetcher:
         shown: str,
         byte_range: ByteRange | None,
         signed: bool,
+        etag: str | None = None,
     ) -> Answer:
         """The answer after redirects; the caller lets go of it."""
         ours = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range is not None else {}
+        if etag is not None:
+            ours["If-Match"] = etag
         connections = self._connections.get(self._connect)
         answer = await connections.home.request(method, url, {**headers, **ours} if ours else headers)
         current, hop, at_home = url, 0, True

@@ -48,10 +48,19 @@ class LocalReads:
         most = max(min(int(_HOP_S / self._read_s), _MOST_A_HOP), 1)
         for place in range(0, len(jobs), most):
             some = jobs[place : place + most]
-            self.threads.start(_read_all, some).add_done_callback(partial(self._deliver, some))
+            try:
+                hop = self.threads.start(_read_all, some)
+            except RuntimeError as exc:  # the system starts no more threads
+                _fail(some, exc)
+            else:
+                hop.add_done_callback(partial(self._deliver, some))
 
     def _deliver(self, jobs: list[_Job], hop: asyncio.Future[tuple[list[bytes | Exception], float]]) -> None:
-        found, quickest_s = hop.result()
+        try:
+            found, quickest_s = hop.result()
+        except BaseException as exc:  # a SystemExit in a thread, or a hop that was cancelled
+            _fail(jobs, exc)
+            return
         self._read_s += _LATEST * (quickest_s - self._read_s)
         for (*_, future), one in zip(jobs, found, strict=True):
             if future.done():  # cancelled
@@ -60,6 +69,12 @@ class LocalReads:
                 future.set_exception(one)
             else:
                 future.set_result(one)
+
+
+def _fail(jobs: list[_Job], exc: BaseException) -> None:
+    for *_, future in jobs:
+        if not future.done():
+            future.set_exception(exc)
 
 
 def _read_all(jobs: list[_Job]) -> tuple[list[bytes | Exception], float]:

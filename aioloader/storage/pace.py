@@ -92,6 +92,11 @@ class Pace:
         """Whether nobody waits: nothing was refused, or not for long."""
         return self.per_s is None and not self._next_s
 
+    def give_back(self) -> None:
+        """A place that was booked is not used."""
+        if self.per_s is not None:
+            self._next_s -= 1 / self.per_s
+
     def book(self, now_s: float) -> float:
         """The next place in line; returns in how many seconds its turn comes."""
         begin_s = max(self._next_s, now_s)

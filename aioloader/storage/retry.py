@@ -13,6 +13,9 @@ _DRIP_PER_S = 2.0
 """Repetitions a second when the budget is empty: what it takes to notice that an outage is over."""
 
 
+_LONGEST_S = 30.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retry:
     """How often, how soon and for how long a request that failed is made again.
@@ -70,4 +73,13 @@ class RetryBudget:
             self._tokens = min(self._tokens + (now_s - self._looked_s) * _DRIP_PER_S, 0.0)
         self._looked_s = now_s
         self._tokens -= 1
-        return max(-self._tokens, 0.0) / _DRIP_PER_S
+        return min(max(-self._tokens, 0.0) / _DRIP_PER_S, _LONGEST_S)
+
+    def give_back(self) -> None:
+        """One that was booked is not made."""
+        self._tokens += 1
+
+    @property
+    def is_solvent(self) -> bool:
+        """Whether nobody has to wait any more."""
+        return self._tokens >= 0

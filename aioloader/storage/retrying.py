@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROGRESS_BYTES: Final = 65_536
 """So much more of a body, and its attempts are counted anew: less would let a server keep us busy for ever."""
 
+_LOOK_S: Final = 0.5
 _ATTEMPTS_AT_FIRST: Final = 2
 """Connections tried to an origin that never answered: its address is likely wrong."""
 
@@ -79,9 +80,15 @@ class RetryingStore:
             wait_s = self._wait_s(error, failures, now_s - began_s)
             if wait_s is None:
                 raise error.after(attempts, byte_range)
+            budget_s = known.budget.book(now_s)
+            if now_s - began_s + budget_s > self.retry.deadline_s:
+                known.budget.give_back()
+                raise error.after(attempts, byte_range)
             known.counts.retries += 1
             known.counts.resumed += partial is not None
-            await asyncio.sleep(max(wait_s, known.budget.book(now_s)))
+            error.__traceback__ = None  # its frames hold what came, and this frame holds it
+            del error
+            await _wait(known, wait_s, budget_s)
 
     async def size(self, key: str) -> int:
         """Length of the object in bytes. Raises `StoreError`."""
@@ -136,7 +143,24 @@ async def _turn(known: OriginState) -> None:
     """Wait for the origin's pace; at once while nothing was refused."""
     wait_s = known.pace.book(monotonic())
     if wait_s > 0:
+        try:
+            await asyncio.sleep(wait_s)
+        except asyncio.CancelledError:
+            known.pace.give_back()
+            raise
+
+
+async def _wait(known: OriginState, wait_s: float, budget_s: float) -> None:
+    """Wait before another attempt; no longer than ``wait_s`` once the origin answers well again."""
+    try:
         await asyncio.sleep(wait_s)
+        left_s = budget_s - wait_s
+        while left_s > 0 and not known.budget.is_solvent:
+            await asyncio.sleep(min(left_s, _LOOK_S))
+            left_s -= _LOOK_S
+    except asyncio.CancelledError:
+        known.budget.give_back()
+        raise
 
 
 def _bounded(retry_after_s: float | None, retry: Retry) -> float | None:

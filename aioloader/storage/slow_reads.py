@@ -19,15 +19,25 @@ _FAR_BEHIND: Final = 0.1
 class Read:
     """One transfer: ``parts`` are the bytes that came so far, and the task that waits for them."""
 
-    __slots__ = ("bytes_at_mark", "is_slow", "mark_s", "parts", "task")
+    __slots__ = ("bytes_at_mark", "is_slow", "mark_s", "others", "parts", "task")
 
     def __init__(self, task: asyncio.Task[object] | None, parts: list[bytes], now_s: float) -> None:
         self.task = task
         self.parts = parts
         self.mark_s = now_s
         self.bytes_at_mark = 0
+        self.others = 0
+        """Bytes that came and are not kept in ``parts``."""
         self.is_slow = False
         """Whether it was given up for this: its task was cancelled, and nobody else asked for that."""
+
+    def count(self, nbytes: int) -> None:
+        """Bytes that are kept elsewhere came."""
+        self.others += nbytes
+
+    def moved(self) -> int:
+        """Bytes since the last mark."""
+        return sum(map(len, self.parts)) + self.others - self.bytes_at_mark
 
 
 class SlowReads:
@@ -69,7 +79,7 @@ class SlowReads:
         # A loop that comes much too late (suspend, breakpoint, a long decode) has bytes to read first.
         is_late = now_s - self._due_s > self._window_s / _LOOKS
         old = [read for read in self._reads if now_s - read.mark_s >= self._window_s]
-        moved = {read: sum(map(len, read.parts)) - read.bytes_at_mark for read in old}
+        moved = {read: read.moved() for read in old}
         mean = sum(moved.values()) / len(moved) if moved else 0.0
         is_narrow = sum(moved.values()) >= _CROWD * self._least_bytes
         for read, nbytes in moved.items():

@@ -24,16 +24,18 @@ if TYPE_CHECKING:
 
 KINDS = (
     "reset", "cut", "stall", "drip", "silent", "slow header", "no length", "extra bytes", "flip", "changed",
-    "ignored range", "wrong range", "redirect loop", "expired", "throttle", "status",
+    "ignored etag", "ignored range", "wrong range",
+    "short range", "redirect loop", "expired", "throttle", "status",
 )  # fmt: skip
 """What a `Fault` can be:
 
 ``reset`` and ``cut`` end the connection after ``at_bytes`` of the body, the first by RST; ``stall`` sends no more
 after them, ``drip`` one byte a second. ``silent`` never answers, ``slow header`` sends a byte of it a second. ``no
 length`` announces none and ends with the connection half way, ``extra bytes`` follow the body, ``flip`` changes one
-bit of it. ``changed`` replaces the object by another of the same length, for good. ``ignored range`` sends the whole,
-``wrong range`` another one than asked. ``redirect loop`` leads to itself, ``expired`` is S3's 400 ExpiredToken.
-``throttle`` is a 429 with ``retry_after_s``, ``status`` any other answer without an object.
+bit of it. ``changed`` replaces the object by another of the same length, for good, and ``ignored etag`` sends that
+one to who asked for the former. ``ignored range`` sends the whole, ``wrong range`` another one than asked, ``short
+range`` half of the one that its header names. ``redirect loop`` leads to itself, ``expired`` is S3's 400
+ExpiredToken. ``throttle`` is a 429 with ``retry_after_s``, ``status`` any other answer without an object.
 """
 
 
@@ -166,13 +168,13 @@ class FaultServer:
             return await self._refuse(writer, 302, "Found", f"Location: /{quote(key)}")
         if kind == "silent":
             await asyncio.Event().wait()
-        if kind == "changed":
+        if kind in ("changed", "ignored etag"):
             self.objects[key] = bytes(byte ^ 0xFF for byte in self.objects[key])
         whole = self.objects.get(key)
         if whole is None:
             return await self._refuse(writer, 404, "Not Found")
         etag = f'"{md5(whole, usedforsecurity=False).hexdigest()}"'
-        if fields.get("if-match", etag) != etag:
+        if fields.get("if-match", etag) != etag and kind != "ignored etag":
             return await self._refuse(writer, 412, "Precondition Failed")
         body, head = self._framed(whole, etag, fields, kind)
         if kind == "slow header":
@@ -194,6 +196,8 @@ class FaultServer:
             first, last, status = first - shift, min(last, len(whole) - 1) - shift, "206 Partial Content"
             body = whole[first : last + 1]
             head.append(f"Content-Range: bytes {first}-{last}/{len(whole)}")
+            if kind == "short range":
+                body = body[: len(body) // 2]
         if kind == "no length":
             head.append("Connection: close")
         else:

@@ -29,6 +29,8 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     loader = importlib.import_module(f"peers.{job.peer}.loader")
+    if hasattr(loader, "prepare"):  # what lies before the clock: imports, and a listing that others are given
+        loader.prepare(job)
     if hasattr(loader, "run"):  # a reference line, which times itself
         result = loader.run(job)
     elif job.through_fit:

@@ -62,7 +62,7 @@ def number_and_sum(data: bytes) -> np.ndarray[Any, Any]:
 
 def epoch(server: FaultServer, **options: Any) -> al.Loader:
     data = al.from_samples([(key, index) for index, key in enumerate(server.objects)],
-                           store=al.HTTPStore(idle_timeout_s=0.5).at(server.url))  # fmt: skip
+                           store=al.HTTPStore(idle_timeout_s=1.0).at(server.url))  # fmt: skip
     given: dict[str, Any] = {"batch_size": 8, "shuffle": True, "seed": 1, "drop_last": False, "retry": QUICK}
     return al.Loader(data, decode=number_and_sum, **given | options)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -56,7 +58,7 @@ async def asked(
 ) -> tuple[bytes | StoreError, FaultServer]:
     """What comes of one ``get``, and the server that was asked."""
     async with FaultServer(objects or {KEY: BODY}, {KEY: faults}) as server:
-        options = {"idle_timeout_s": 0.2} | (more or {})
+        options = {"idle_timeout_s": 0.5} | (more or {})
         store = RetryingStore(http(**options).at(server.url), retry)
         try:
             return await store.get(KEY), server
@@ -98,6 +100,7 @@ RECOVERED = [
     Recovered("no answer", (Fault(kind="silent"),), 2),
     Recovered("a resume that gets the whole", (cut(HALF), Fault(kind="ignored range")), 3, [f"bytes={HALF}-299999"]),
     Recovered("a resume that gets another range", (cut(HALF), Fault(kind="wrong range")), 3, [f"bytes={HALF}-299999"]),
+    Recovered("a resume that gets half", (cut(HALF), Fault(kind="short range")), 3, [f"bytes={HALF}-299999"] * 2),
     Recovered("bytes behind the answer", (Fault(kind="extra bytes"),), 1),
 ]
 
@@ -142,6 +145,7 @@ FAILED = [
     Failed("one byte more each time", (cut(1),) * 9, TruncatedBodyError, 6),
     Failed("silent for ever", (Fault(kind="silent"),) * 9, TransferStalledError, 6),
     Failed("replaced after a cut", (cut(HALF), Fault(kind="changed")), ObjectChangedError, 2),
+    Failed("replaced after a cut, and nobody looks", (cut(HALF), Fault(kind="ignored etag")), ObjectChangedError, 2),
     Failed("a redirect in a circle", (Fault(kind="redirect loop"),) * 20, RedirectRefusedError, 6),
     Failed("no length", (Fault(kind="no length"),), TruncatedBodyError, 1),
     Failed("a wait of an hour", (Fault(kind="throttle", retry_after_s=3600),), ThrottledError, 1),
@@ -226,3 +230,26 @@ async def test_who_cancels_a_transfer_that_trickles_is_heard(http: NewStore) -> 
             await task
         assert server.requests[KEY] == 1
         await store.aclose()
+
+
+async def test_a_range_that_comes_short_is_asked_for_again(http: NewStore) -> None:
+    async with FaultServer({KEY: BODY}, {KEY: [Fault(kind="short range")]}) as server:
+        store = RetryingStore(http().at(server.url), QUICK)
+        assert await store.get(KEY, (10, 110)) == BODY[10:110]
+        assert server.ranges[KEY] == ["bytes=10-109"] * 2
+        await store.aclose()
+
+
+async def test_nothing_of_a_failed_attempt_is_kept(http: NewStore) -> None:
+    async with FaultServer({KEY: BODY}, {KEY: [cut(HALF)]}) as server:
+        store = RetryingStore(http().at(server.url), QUICK)
+        gc.collect()
+        gc.disable()
+        try:
+            body = await store.get(KEY)
+            assert body == BODY
+            # This frame's and the call's: none of a frame that the first attempt's error would keep.
+            assert sys.getrefcount(body) <= 2
+        finally:
+            gc.enable()
+            await store.aclose()

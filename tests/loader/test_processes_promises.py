@@ -159,3 +159,22 @@ def test_a_working_directory_that_was_deleted_is_no_matter(tmp_path: Path) -> No
         env=os.environ | {"PYTHONPATH": root},
     )  # fmt: skip
     assert done.stdout.strip() == "16", done.stderr
+
+
+@pytest.mark.parametrize(("workers", "concurrency", "batch_size"), [(8, 1, 64), (8, 2, 256)])
+def test_where_nothing_comes_the_first_sample_is_named(workers: int, concurrency: int, batch_size: int) -> None:
+    data = al.from_samples([(f"{n:04d}", n) for n in range(600)], store=al.MemoryStore())
+    with (
+        al.Loader(
+            data,
+            decode=al.RawDecoder(shape=(8,)),
+            batch_size=batch_size,
+            workers=workers,
+            concurrency=concurrency,
+            use_multiprocessing=True,
+            stall_timeout_s=20,
+        ) as loader,
+        pytest.raises(al.errors.ObjectNotFoundError) as caught,
+    ):
+        list(loader)
+    assert caught.value.sample_id == 0

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import pickle
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,3 +243,18 @@ async def test_a_cancelled_read_takes_no_other_with_it(tmp_path: Path, closing: 
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)
         assert results[1:] == [b"a"] * 7
+
+
+async def test_where_no_thread_can_be_started_the_reads_fail(
+    tmp_path: Path, closing: Closing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    store = closing(LocalStore().at(tmp_path))
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        results = await asyncio.gather(*(store.get("a") for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [RuntimeError] * 3

@@ -127,7 +127,7 @@ class ProcessStream(Stream):
             return None
         link = min(free, key=self._load)
         # Never the whole look-ahead to one: others may still be starting.
-        most = -(-self.state.look_ahead // self.workers) + self._run_length
+        most = -(-self.state.look_ahead // min(self.workers, self.concurrency)) + self._run_length
         return link if self._load(link) < most else None
 
     def _load(self, link: Link) -> int:
@@ -257,8 +257,7 @@ class ProcessStream(Stream):
             for link in self._pool.links:
                 if self.number in link.streams:
                     link.send(ToChild.PROBE, (self.number, self._told_probe))
-        if not self._is_strict:
-            self.dispatch()  # it took a slot: the window has moved
+        self.dispatch()  # the window may have moved, or this process had all that one may have
 
     def on_spec(self, link: Link, ticket: int, spec: Tree, key: str) -> None:
         """Make the slabs, tell everybody."""

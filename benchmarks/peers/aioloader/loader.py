@@ -28,7 +28,8 @@ def listed(root: str, extension: str, transport: str | None) -> al.Dataset:
 
 
 def prepare(job: Job) -> None:
-    """List before the clock starts."""
+    """List before the clock starts, and import the decoder's libraries, as all the others have done by then."""
+    decoder_of(job)
     listed(job.root, job.extension, job.options.get("transport"))
 
 

@@ -1,7 +1,7 @@
 """A: how many objects of 64 KiB a second come through, at 50 ms a request and without any decoding?
 
-aioloader runs with every knob at its default, with as many requests in flight as the others need, and with its "fast"
-HTTP client.
+aioloader runs with every knob at its default (in this environment that is the client over httptools), with as many
+requests in flight as the others need, and with aiohttp.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ ROW = Row(
         ours(f"{home}, {more}", "none", use_multiprocessing=home == "processes", **options)
         for more, options in {
             "1024 requests": {"concurrency": 1024},
-            "fast": {"transport": "fast"},
-            "fast, 1024 requests": {"transport": "fast", "concurrency": 1024},
+            "aiohttp": {"transport": "aiohttp"},
+            "aiohttp, 1024 requests": {"transport": "aiohttp", "concurrency": 1024},
         }.items()
         for home in ("threads", "processes")
     ),

@@ -16,7 +16,7 @@ ROW = Row(
     expected_per_s=20_000,
     decoders=("none",),
     extra=(
-        ours("threads, fast", "none", use_multiprocessing=False, transport="fast"),
-        ours("processes, fast", "none", use_multiprocessing=True, transport="fast"),
+        ours("threads, aiohttp", "none", use_multiprocessing=False, transport="aiohttp"),
+        ours("processes, aiohttp", "none", use_multiprocessing=True, transport="aiohttp"),
     ),
 )

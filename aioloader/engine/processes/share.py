@@ -16,7 +16,7 @@ from aioloader.errors import DecodeError, InvariantError
 from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aioloader.engine.processes.board import Board
     from aioloader.engine.processes.recipe import ChildRecipe
@@ -83,7 +83,7 @@ class Share:
     # -- what the parent says, on the loop ----------------------------------------------------------------
 
     def give(
-        self, rows: list[tuple[int, int, int, SampleRef, tuple[int, int] | None]], *, is_rescue: bool = False
+        self, rows: Sequence[tuple[int, int, int, SampleRef, tuple[int, int] | None]], *, is_rescue: bool = False
     ) -> list[int]:
         """A run: (ticket, epoch, position, sample, place or None) each.
 

@@ -126,8 +126,12 @@ class ProcessStream(Stream):
         if not free:
             return None
         link = min(free, key=self._load)
-        # Never the whole look-ahead to one: others may still be starting.
-        most = -(-self.state.look_ahead // min(self.workers, self.concurrency)) + self._run_length
+        # Never the whole look-ahead to one; while others are starting no more than its part of the open steps: what
+        # comes after these would be decoded by one alone once they are up.
+        wanted, ahead = min(self.workers, self.concurrency), self.state.look_ahead
+        if len(self._links()) < wanted:
+            ahead = min(ahead, self._job.workspace.open_steps * self._job.plan.batch_size)
+        most = -(-ahead // wanted) + self._run_length
         return link if self._load(link) < most else None
 
     def _load(self, link: Link) -> int:

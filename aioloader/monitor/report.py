@@ -91,8 +91,10 @@ def render(
         lines.append("  processes    " + _processes(engine))
     if failed or stats.skipped:
         lines.append(f"  errors       {failed} samples failed, {stats.skipped} stand-ins delivered")
-    for change in changes[-_SHOWN_CHANGES:]:
-        lines.append(f"  concurrency  {change.concurrency} after {human_time(change.at_s)}: {change.reason}")  # noqa: PERF401
+    lines += [
+        f"  concurrency  {change.concurrency} after {human_time(change.at_s)}: {change.reason}"
+        for change in changes[-_SHOWN_CHANGES:]
+    ]
     requests = engine.requests
     if requests.retries:
         lines.append(

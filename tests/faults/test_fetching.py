@@ -7,7 +7,6 @@ import gc
 import random
 import sys
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -25,28 +24,17 @@ from aioloader.errors import (
     TransferStalledError,
     TruncatedBodyError,
 )
-from aioloader.storage.http import HTTPStore
 from aioloader.storage.retry import Retry
 from aioloader.storage.retrying import PROGRESS_BYTES, RetryingStore
 from aioloader.testing import Fault, FaultServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    NewStore = Callable[..., HTTPStore]
+    from tests.storage.conftest import NewStore
 
 BODY = random.Random(0).randbytes(300_000)
 HALF = len(BODY) // 2
 QUICK = Retry(base_s=0.001, throttled_base_s=0.002)
 KEY = "some/object.bin"
-
-
-@pytest.fixture(params=["aiohttp", "fast"])
-def http(request: pytest.FixtureRequest) -> NewStore:
-    """``HTTPStore`` with each of its transports."""
-    if request.param == "fast":
-        pytest.importorskip("httptools")
-    return partial(HTTPStore, transport=request.param)
 
 
 async def asked(

@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
+from unittest.mock import patch
 
 import numpy as np
 
@@ -135,13 +136,11 @@ def counted_deaths() -> Iterator[Deaths]:
         counted.most_alone = max(counted.most_alone, suspects.deaths_alone(ticket) + 1)
         return died_alone(suspects, ticket, code)
 
-    ProcessStream.on_death = count_death  # type: ignore[method-assign, assignment]
-    Suspects.died_alone = count_alone  # type: ignore[method-assign, assignment]
-    try:
+    with (
+        patch.object(ProcessStream, "on_death", count_death),
+        patch.object(Suspects, "died_alone", count_alone),
+    ):
         yield counted
-    finally:
-        ProcessStream.on_death = on_death  # type: ignore[method-assign]
-        Suspects.died_alone = died_alone  # type: ignore[method-assign]
 
 
 def make_loader(data: al.Dataset, **options: Any) -> al.Loader:

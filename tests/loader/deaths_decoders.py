@@ -52,6 +52,12 @@ def sleep_with_the_gil(seconds: float) -> None:
     ctypes.PyDLL(None).sleep(int(seconds))
 
 
+def hang_with_the_gil() -> None:
+    """Only after the loop could tell what was decoded before: from here on this process says nothing more."""
+    time.sleep(0.2)
+    sleep_with_the_gil(FOREVER_S)
+
+
 def close_every_descriptor() -> None:
     """The socket to the parent is one of them."""
     os.closerange(3, 4096)
@@ -72,7 +78,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "exit": lambda: os._exit(3),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "hang": lambda: time.sleep(FOREVER_S),
-    "hang with the GIL": lambda: sleep_with_the_gil(FOREVER_S),
+    "hang with the GIL": hang_with_the_gil,
     "close descriptors": close_every_descriptor,
     "a frame of 4 GB": lambda: write_to_sockets(b"\xff" * 64),
     "many empty frames": lambda: write_to_sockets(bytes(20_000)),

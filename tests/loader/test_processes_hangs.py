@@ -44,7 +44,7 @@ def test_close_kills_a_process_whose_decoder_hangs_and_says_so(way: str, caplog:
     loader = hanging(way)
     batches = iter(loader)
     assert [next(batches).step for _ in range(2)] == [0, 1]
-    time.sleep(0.1)  # for sample 20 to be begun: nothing else would be left to do
+    time.sleep(0.5)  # for sample 20 to be begun, and to hold the GIL: nothing else would be left to do
     old = worker_pids()
     started = time.monotonic()
     with caplog.at_level(logging.WARNING):

@@ -18,8 +18,8 @@ from aioloader.monitor.report import render
 from aioloader.monitor.stats import Counters, LoaderStats
 from aioloader.order.permutation import EpochOrder
 from aioloader.runtime.threads import DaemonThreads
+from aioloader.storage.policies import with_policies
 from aioloader.storage.retry import RETRY, Retry
-from aioloader.storage.retrying import RetryingStore
 from aioloader.tune.concurrency import START, search_of
 from aioloader.tune.epoch_plan import checked_seed, rank_plan
 from aioloader.tune.epoch_plan import describe as describe_plan
@@ -113,7 +113,7 @@ class _Base:
         self._next_epoch = 0
         self._job = Job(
             samples=data,
-            store=RetryingStore(data.store, retry),
+            store=with_policies(data.store, retry=retry),
             decoder=decoder,
             transform=transform,
             order=EpochOrder(len(data), seed=self._seed, shuffle=shuffle),

@@ -224,6 +224,26 @@ class ResumableStore(Protocol):
 
 
 @runtime_checkable
+class VersionedStore(Protocol):
+    """A store that gives an object only as it was listed."""
+
+    async def get_version(self, key: str, byte_range: ByteRange | None, etag: str) -> bytes:
+        """As `Store.get`, of the object that has this strong ``etag``.
+
+        Raises `StoreError`: `ObjectChangedError` where the object is another one by now.
+        """
+        ...
+
+
+class InformedStore(Store, Protocol):
+    """A store that takes what the dataset knows of a sample: the policies around a dataset's store are such stores."""
+
+    async def get(self, key: str, byte_range: ByteRange | None = None, known: SampleRef | None = None) -> bytes:
+        """As `Store.get`. ``known`` is the sample that lies there: its size and its ETag, where they were listed."""
+        ...
+
+
+@runtime_checkable
 class Decoder(Protocol):
     """Bytes to arrays. Called from several threads at once.
 

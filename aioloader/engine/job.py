@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aioloader.monitor.stats import Counters
     from aioloader.order.permutation import EpochOrder
     from aioloader.order.ranks import RankPlan
-    from aioloader.types import FieldSpec, SampleRef, Store, Transform, Tree
+    from aioloader.types import FieldSpec, InformedStore, SampleRef, Store, Transform, Tree
 
 
 class Samples(Protocol):
@@ -185,7 +185,7 @@ class Job:
     """
 
     samples: Samples
-    store: Store
+    store: InformedStore
     decoder: BoundDecoder
     transform: Transform | None
     order: EpochOrder

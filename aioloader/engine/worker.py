@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from aioloader.engine.step import Item
     from aioloader.engine.work import Waiter, Work
     from aioloader.monitor.stats import Counters
-    from aioloader.types import ByteRange, SampleRef, Store
+    from aioloader.types import ByteRange, InformedStore, SampleRef
 
 _SLOW_READ_S, _LATEST = 0.002, 0.05
 """A read of a file that takes longer, on average of the last twenty, is not the page cache's or a quick disk's."""
@@ -52,7 +52,7 @@ class Worker:
         self,
         work: Work,
         recipe: Recipe,
-        store: Store,
+        store: InformedStore,
         *,
         concurrency: int,
         workers: int,
@@ -187,7 +187,7 @@ class Worker:
         counters.in_flight_peak = max(counters.in_flight_peak, counters.in_flight)
         item, error = None, None
         try:
-            body = await self._store.get(sample.key, sample.byte_range)
+            body = await self._store.get(sample.key, sample.byte_range, sample)
             check_length(sample, len(body))
             self._bodies.correct(reserved, len(body))
             item = self._work.item(ticket, sample, body)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aioloader.runtime.loop_thread import Closable
     from aioloader.storage.origin_state import OriginState
     from aioloader.storage.retry import Retry
-    from aioloader.types import ByteRange, ObjectMeta, Store
+    from aioloader.types import ByteRange, ObjectMeta, SampleRef, Store
 
 PROGRESS_BYTES: Final = 65_536
 """So much more of a body, and its attempts are counted anew: less would let a server keep us busy for ever."""
@@ -46,18 +46,18 @@ class RetryingStore:
         """The base's."""
         return self.base.origin
 
-    async def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
+    async def get(self, key: str, byte_range: ByteRange | None = None, known: SampleRef | None = None) -> bytes:
         """All bytes of ``key``, or those of the half-open ``byte_range``.
 
         Raises the last attempt's `StoreError`, which says how many there were. Cancelling ends the attempt or the wait.
         """
-        known = self._known()
+        origin = self._origin_state()
         began_s = monotonic()
         attempts = failures = 0
         partial: Partial | None = None
         while True:
-            if not known.pace.is_free:
-                await _turn(known)
+            if not origin.pace.is_free:
+                await _turn(origin)
             attempts += 1
             sent_s = monotonic()
             try:
@@ -68,27 +68,27 @@ class RetryingStore:
             except StoreError as exc:
                 error = exc
             else:
-                known.answered(monotonic())
+                origin.answered(monotonic())
                 return body
             now_s = monotonic()
             before, partial = partial, error.partial if isinstance(error.partial, Partial) else None
             failures = 1 if _has_moved(before, partial) else failures + 1
             if isinstance(error, ThrottledError):
-                known.refused(now_s, now_s - sent_s, _bounded(error.retry_after_s, self.retry))
+                origin.refused(now_s, now_s - sent_s, _bounded(error.retry_after_s, self.retry))
             elif isinstance(error, ConnectFailedError | TransferStalledError):
-                known.counts.troubles += 1
+                origin.counts.troubles += 1
             wait_s = self._wait_s(error, failures, now_s - began_s)
             if wait_s is None:
                 raise error.after(attempts, byte_range)
-            budget_s = known.budget.book(now_s)
+            budget_s = origin.budget.book(now_s)
             if now_s - began_s + budget_s > self.retry.deadline_s:
-                known.budget.give_back()
+                origin.budget.give_back()
                 raise error.after(attempts, byte_range)
-            known.counts.retries += 1
-            known.counts.resumed += partial is not None
+            origin.counts.retries += 1
+            origin.counts.resumed += partial is not None
             error.__traceback__ = None  # its frames hold what came, and this frame holds it
             del error
-            await _wait(known, wait_s, budget_s)
+            await _wait(origin, wait_s, budget_s)
 
     async def size(self, key: str) -> int:
         """Length of the object in bytes. Raises `StoreError`."""
@@ -112,7 +112,7 @@ class RetryingStore:
         """Close the base."""
         await self.base.aclose()
 
-    def _known(self) -> OriginState:
+    def _origin_state(self) -> OriginState:
         if self._state is None:
             self._state = state_of(self.base.origin)
         return self._state
@@ -121,7 +121,7 @@ class RetryingStore:
         """Seconds until the next attempt; None where there is to be none."""
         retry = self.retry
         most = retry.attempts
-        if isinstance(error, ConnectFailedError) and not self._known().has_answered:
+        if isinstance(error, ConnectFailedError) and not self._origin_state().has_answered:
             most = min(most, _ATTEMPTS_AT_FIRST)
         wait_s = retry.wait_s(failures, random(), throttled=isinstance(error, ThrottledError))
         if error.retry_after_s is not None:

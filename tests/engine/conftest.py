@@ -16,6 +16,8 @@ from aioloader.monitor.stats import Counters
 from aioloader.order.permutation import EpochOrder
 from aioloader.order.ranks import RankPlan
 from aioloader.storage.memory import MemoryStore
+from aioloader.storage.policies import with_policies
+from aioloader.storage.retry import Retry
 from aioloader.types import FieldSpec, SampleRef
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def build(
     samples = Numbered(n, labels)
     return Job(
         samples=samples,
-        store=samples.store,
+        store=with_policies(samples.store, retry=Retry()),
         decoder=as_decoder(decode),
         transform=transform,
         order=EpochOrder(n, seed=seed, shuffle=shuffle),

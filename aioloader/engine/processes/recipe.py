@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aioloader.batch.slab import Slab
     from aioloader.decode.function import BoundDecoder
     from aioloader.engine.job import Job
-    from aioloader.types import Store, Transform
+    from aioloader.types import InformedStore, Transform
 
 _numbers = count(1)
 
@@ -77,7 +77,7 @@ class ChildRecipe:
 
     def __init__(self, payload: bytes, seed: int) -> None:
         """Raises whatever importing and unpickling the user's code raises."""
-        self.store: Store
+        self.store: InformedStore
         self.decoder: BoundDecoder
         self.transform: Transform | None
         self.store, self.decoder, self.transform = pickle.load(io.BytesIO(payload))

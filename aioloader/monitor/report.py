@@ -96,6 +96,11 @@ def render(
         for change in changes[-_SHOWN_CHANGES:]
     ]
     requests = engine.requests
+    if requests.hedged:
+        lines.append(
+            f"  hedging      {requests.hedged:,} late requests made twice; "
+            f"{requests.hedges_won:,} second ones were answered first"
+        )
     if requests.retries:
         lines.append(
             f"  requests     {requests.retries:,} repeated ({requests.throttled:,} of them refused by 429 or 503), "

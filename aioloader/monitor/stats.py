@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -28,19 +28,20 @@ class StageStats:
 @dataclass(slots=True)
 class RequestCounts:
     """What became of requests to a store: those that were repeated, the refusals (429, 503) among what they were
-    repeated for, the bodies of which only the rest was asked for, and the connections that failed or stood still."""
+    repeated for, the bodies of which only the rest was asked for, the connections that failed or stood still; those
+    that were late and made a second time, and how many of these were answered first."""
 
     retries: int = 0
     throttled: int = 0
     resumed: int = 0
     troubles: int = 0
+    hedged: int = 0
+    hedges_won: int = 0
 
     def add(self, other: RequestCounts) -> None:
         """Add another's."""
-        self.retries += other.retries
-        self.throttled += other.throttled
-        self.resumed += other.resumed
-        self.troubles += other.troubles
+        for count in fields(self):
+            setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

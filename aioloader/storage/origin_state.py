@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 from aioloader.monitor.stats import RequestCounts
 from aioloader.storage.pace import Pace
 from aioloader.storage.retry import RetryBudget
+from aioloader.storage.tails import Allowance, Tails
 
 _BUDGET = 128.0
 
@@ -18,6 +19,8 @@ class OriginState:
     def __init__(self) -> None:
         self.pace = Pace()
         self.budget = RetryBudget(_BUDGET)
+        self.tails = Tails()
+        self.allowance = Allowance()
         self.counts = RequestCounts()
         """Since the process began."""
         self.has_answered = False

@@ -23,7 +23,11 @@ class Retry:
     At most ``attempts`` in all, none begun later than ``deadline_s`` after the first; a body that breaks off after
     64 KiB or more of progress begins to count anew. The n-th wait is drawn from 0 to ``base_s`` times 2^n
     (``throttled_base_s`` after 429 and 503), at most ``longest_wait_s``. A store that asks to wait longer than
-    ``longest_retry_after_s`` has failed. ``attempts=1`` never asks again. Raises `OptionError`.
+    ``longest_retry_after_s`` has failed. ``attempts=1`` never asks again.
+
+    A request that takes longer than 95 % of those for bodies of its size is made once more, and the first answer is
+    taken: at most ``hedge_share`` of all requests, none while the store refuses some, none for bodies over 8 MiB;
+    0 never does. Raises `OptionError`.
     """
 
     attempts: int = 6
@@ -32,14 +36,17 @@ class Retry:
     throttled_base_s: float = 1.0
     longest_wait_s: float = 20.0
     longest_retry_after_s: float = 60.0
+    hedge_share: float = 0.05
 
     def __post_init__(self) -> None:
         if type(self.attempts) is not int or self.attempts < 1:
             raise OptionError("attempts", repr(self.attempts), "a whole number of at least 1")
-        for option in fields(self)[1:]:
+        for option in fields(self)[1:-1]:
             value = getattr(self, option.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise OptionError(option.name, repr(value), "a number of seconds, at least 0")
+        if isinstance(self.hedge_share, bool) or not 0 <= self.hedge_share <= 1:
+            raise OptionError("hedge_share", repr(self.hedge_share), "a share of requests from 0 to 1, such as 0.05")
 
     def wait_s(self, failures: int, draw: float, *, throttled: bool) -> float:
         """Seconds before the next attempt after ``failures`` of them; ``draw`` from 0 to 1 (full jitter)."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from random import random
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aioloader.errors import ConnectFailedError, StoreError, ThrottledError, TransferStalledError
 from aioloader.runtime.loop_thread import parts_of
+from aioloader.storage.hedging import Hedges
 from aioloader.storage.origin_state import state_of
 from aioloader.types import Partial, ResumableStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from aioloader.runtime.loop_thread import Closable
     from aioloader.storage.origin_state import OriginState
@@ -35,6 +37,9 @@ class RetryingStore:
         self.base = base
         self.retry = retry
         self._state: OriginState | None = None
+        self._hedges: Hedges | None = None
+        is_far = not base.origin.startswith(("file:", "memory:"))
+        self._may_hedge = is_far and retry.hedge_share > 0 and retry.attempts > 1
 
     @property
     def location(self) -> str:
@@ -54,25 +59,25 @@ class RetryingStore:
         origin = self._origin_state()
         began_s = monotonic()
         attempts = failures = 0
-        partial: Partial | None = None
+        so_far: Partial | None = None
         while True:
             if not origin.pace.is_free:
                 await _turn(origin)
             attempts += 1
             sent_s = monotonic()
             try:
-                if partial is None or not isinstance(self.base, ResumableStore):
-                    body = await self.base.get(key, byte_range)
+                if so_far is None or not isinstance(self.base, ResumableStore):
+                    body = await self._ask(key, byte_range, known)
                 else:
-                    body = await self.base.get_rest(key, partial)
+                    body = await self.base.get_rest(key, so_far)
             except StoreError as exc:
                 error = exc
             else:
                 origin.answered(monotonic())
                 return body
             now_s = monotonic()
-            before, partial = partial, error.partial if isinstance(error.partial, Partial) else None
-            failures = 1 if _has_moved(before, partial) else failures + 1
+            before, so_far = so_far, error.partial if isinstance(error.partial, Partial) else None
+            failures = 1 if _has_moved(before, so_far) else failures + 1
             if isinstance(error, ThrottledError):
                 origin.refused(now_s, now_s - sent_s, _bounded(error.retry_after_s, self.retry))
             elif isinstance(error, ConnectFailedError | TransferStalledError):
@@ -85,10 +90,23 @@ class RetryingStore:
                 origin.budget.give_back()
                 raise error.after(attempts, byte_range)
             origin.counts.retries += 1
-            origin.counts.resumed += partial is not None
+            origin.counts.resumed += so_far is not None
             error.__traceback__ = None  # its frames hold what came, and this frame holds it
             del error
             await _wait(origin, wait_s, budget_s)
+
+    def _ask(self, key: str, byte_range: ByteRange | None, known: SampleRef | None) -> Coroutine[Any, Any, bytes]:
+        """One attempt; twice where it is late."""
+        if not self._may_hedge:
+            return self.base.get(key, byte_range)
+        if byte_range is not None:
+            nbytes: int | None = byte_range[1] - byte_range[0]
+        else:
+            nbytes = None if known is None else known.size_bytes
+        hedges = self._hedges
+        if hedges is None or hedges.loop is not asyncio.get_running_loop():
+            hedges = self._hedges = Hedges(self._origin_state(), self.retry.hedge_share)
+        return hedges.get(partial(self.base.get, key, byte_range), nbytes)
 
     async def size(self, key: str) -> int:
         """Length of the object in bytes. Raises `StoreError`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import astuple, fields
 from typing import TYPE_CHECKING
 
 from aioloader.batch.arena import anonymous_file
@@ -18,7 +19,8 @@ LANES = 256
 _FREE = -1
 _LAG_PLACE = 2 * LANES
 _COUNTS_PLACE = _LAG_PLACE + BUCKETS + 2
-_WORDS = _COUNTS_PLACE + 4
+_COUNTS = len(fields(RequestCounts))
+_WORDS = _COUNTS_PLACE + _COUNTS
 _NANO = 1e9
 
 
@@ -69,7 +71,7 @@ class Board:
 
     def write_counts(self, counts: RequestCounts) -> None:
         """What became of requests, as of now."""
-        for place, count in enumerate((counts.retries, counts.throttled, counts.resumed, counts.troubles)):
+        for place, count in enumerate(astuple(counts)):
             self._words[_COUNTS_PLACE + place] = count
 
     # -- in the parent -----------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ class Board:
 
     def add_counts_to(self, counts: RequestCounts) -> None:
         """Add the child's counts to ``counts``."""
-        counts.add(RequestCounts(*self._words[_COUNTS_PLACE : _COUNTS_PLACE + 4]))
+        counts.add(RequestCounts(*self._words[_COUNTS_PLACE : _COUNTS_PLACE + _COUNTS]))
 
     def close(self) -> None:
         """Unmap it; in the parent the descriptor too. Idempotent."""

@@ -17,14 +17,14 @@ _STOP_TIMEOUT_S = 3.0
 
 
 @contextmanager
-def bucket_process(folder: Path, latency_s: float) -> Iterator[str]:
-    """The URL of a child ``aioloader serve folder``; the child ends with the ``with`` block.
+def bucket_process(folder: Path, latency_s: float, *more: str) -> Iterator[str]:
+    """The URL of a child ``aioloader serve folder``, with ``more`` options; the child ends with the ``with`` block.
 
     It also ends when this process dies in whatever way: its standard input closes then. Raises
     `AioloaderError` where it does not start; its own words are on stderr.
     """
     command = [sys.executable, "-m", "aioloader", "serve", str(folder), "--port", "0"]
-    command += ["--latency", f"{latency_s}s", "--until-stdin-ends"]
+    command += ["--latency", f"{latency_s}s", "--until-stdin-ends", *more]
     # A session of its own: Ctrl-C reaches this process, which stops the child when it is done with it.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aioloader.batch.arena import Arena
 from aioloader.batch.layout import Layout
 from aioloader.batch.ring import SlabRing, slabs_at_most
+from aioloader.engine.options import look_ahead
 from aioloader.errors import OptionError
 from aioloader.order.keys import sample_rng
 
@@ -205,9 +206,8 @@ class Job:
         return self.options.on_error == "raise" or not error.skippable
 
     def look_ahead(self, concurrency: int) -> int:
-        """Samples begun ahead of the consumer for so many requests in flight: behind one slow sample as many as are in
-        flight would soon be all there are; 4 times as many keep the wire busy."""
-        return max(4 * concurrency, 2 * self.plan.batch_size)
+        """Samples begun ahead of the consumer for so many requests in flight."""
+        return look_ahead(concurrency, self.plan.batch_size)
 
     def rng(self, epoch: int, sample_id: int) -> np.random.Generator | None:
         """The sample's generator; None where nobody draws from it (building one costs 10 µs)."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from aioloader.engine.options import ORDERS, EngineOptions, OnError, Order
+from aioloader.engine.options import ORDERS, EngineOptions, OnError, Order, look_ahead
 from aioloader.errors import OptionError
 from aioloader.tune.machine import available_bytes, usable_cores
 from aioloader.units import parse_bytes
@@ -84,7 +84,7 @@ def resolve(knobs: Knobs, *, found_concurrency: int | None) -> EngineOptions:
     return EngineOptions(
         concurrency=concurrency,
         # Ordered delivery behind one slow sample needs more started than in flight: 4C keeps the wire busy.
-        look_ahead=max(4 * concurrency, 2 * knobs.batch_size),
+        look_ahead=look_ahead(concurrency, knobs.batch_size),
         workers=usable_cores() if knobs.workers == "auto" else knobs.workers,
         max_queue_size=QUEUE if knobs.max_queue_size == "auto" else knobs.max_queue_size,
         body_bytes=body_bytes,

@@ -130,7 +130,7 @@ def test_a_held_answer_holds_up_no_other_batch_and_comes_last(
         batches = iter(loader.epochs(2))
         ids: list[int] = []
         # All but the held one that may be fetched before it: the whole epoch, or a window of four times the requests.
-        ahead = N if order == "any" else max(4 * concurrency, 16)
+        ahead = N if order == "any" else max(8 * concurrency, 16)
         for _ in range((min(ahead, N) - 1) // 8):
             ids += next(batches).sample_ids.tolist()
         assert len(ids) >= 8

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DECODE = al.ImageDecoder(size=(8, 8))
 CONCURRENCY = 4
-LOOK_AHEAD = 4 * CONCURRENCY  # samples fetched at most before their batch's turn
+LOOK_AHEAD = 8 * CONCURRENCY  # samples fetched at most before their batch's turn
 
 
 def until(condition: Callable[[], bool], *, what: str, within_s: float = 5.0) -> None:

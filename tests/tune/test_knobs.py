@@ -98,7 +98,7 @@ def test_auto_asks_much_of_a_bucket_and_less_of_a_disk(
     monkeypatch.setattr(tune_knobs, "available_bytes", lambda: 1_000_000_000)
     knobs = make()
     options = resolve(knobs, found_concurrency=found)
-    assert (options.concurrency, options.look_ahead) == (concurrency, max(4 * concurrency, 64))
+    assert (options.concurrency, options.look_ahead) == (concurrency, max(8 * concurrency, 64))
     assert (options.workers, options.max_queue_size) == (3, QUEUE)
     assert (options.body_bytes, options.slab_bytes) == (None, 250_000_000)
     assert describe(knobs, options) == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aioloader.storage.coalescing import CoalescingStore
 from aioloader.storage.retrying import RetryingStore
 
 if TYPE_CHECKING:
@@ -13,4 +14,4 @@ if TYPE_CHECKING:
 
 def with_policies(store: Store, *, retry: Retry) -> InformedStore:
     """``store`` as the engine asks it."""
-    return RetryingStore(store, retry)
+    return CoalescingStore(RetryingStore(store, retry))

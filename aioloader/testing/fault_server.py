@@ -176,6 +176,9 @@ class FaultServer:
         etag = f'"{md5(whole, usedforsecurity=False).hexdigest()}"'
         if fields.get("if-match", etag) != etag and kind != "ignored etag":
             return await self._refuse(writer, 412, "Precondition Failed")
+        first = fields.get("range", "").removeprefix("bytes=").partition("-")[0]
+        if first and int(first) >= len(whole):
+            return await self._refuse(writer, 416, "Range Not Satisfiable", f"Content-Range: bytes */{len(whole)}")
         body, head = self._framed(whole, etag, fields, kind)
         if kind == "slow header":
             await self._drip(writer, head)

@@ -207,7 +207,8 @@ class _Base:
 
         Known once the fields are: declared by the decoder, or after the first sample; 0 before. Batches the caller
         keeps beyond the ring are private copies and come on top, and so does what decoders take while they work: for
-        pictures 3 to 6 bytes a pixel of the largest file, for each of the ``workers``.
+        pictures 3 to 6 bytes a pixel of the largest file, for each of the ``workers``; and up to 8 MiB for bodies that
+        are fetched twice because the first request is late.
         """
         slab_bytes = self._job.workspace.bound_bytes
         return slab_bytes and slab_bytes + (self._job.options.body_bytes or PROCESS_BODY_BYTES)

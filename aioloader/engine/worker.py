@@ -8,8 +8,6 @@ place in all three, and a request is never held while bytes are waited for.
 from __future__ import annotations
 
 import asyncio
-import threading
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ import numpy as np
 
 from aioloader.engine.bodies import BodySizes, check_length
 from aioloader.engine.decoding import Recipe, decode_item, wrap_foreign
+from aioloader.engine.quick_reads import QuickReads
 from aioloader.errors import (
     DatasetError,
     DecodeError,
@@ -36,10 +35,7 @@ if TYPE_CHECKING:
     from aioloader.engine.step import Item
     from aioloader.engine.work import Waiter, Work
     from aioloader.monitor.stats import Counters
-    from aioloader.types import ByteRange, InformedStore, SampleRef
-
-_SLOW_READ_S, _LATEST = 0.002, 0.05
-"""A read of a file that takes longer, on average of the last twenty, is not the page cache's or a quick disk's."""
+    from aioloader.types import InformedStore, SampleRef
 
 _INLINE_RUN = 16
 """Samples that are decoded on the loop in one go; then requests get their turn."""
@@ -86,16 +82,15 @@ class Worker:
         self.starved = False
         """Whether fetchers wait for more to be allowed: `go_on` wakes them."""
         self._sizes = BodySizes(body_bytes)
-        self._in_flight: dict[int, tuple[str, str, float]] = {}
-        # Where decoders run in threads and slots are known, a quick disk is read there: no hand-over at all.
-        read_now = getattr(store, "read_now", None) if may_read_now else None
+        self.in_flight: dict[int, tuple[str, str, float]] = {}
+        """By ticket: key, stage, and since when."""
         self.is_inline = recipe.decoder.runs_inline and recipe.transform is None
-        self._read_now = None if self.is_inline or recipe.decoder.is_async else read_now
-        self._read_s = 0.0
-        self._stats_lock = threading.Lock()
-        self._reading = 0  # threads
         """Whether it decodes on the loop: then no decode thread serves it."""
         self._inline_posted = False
+        read_now = getattr(store, "read_now", None) if may_read_now else None
+        self._quick: QuickReads | None = None
+        if read_now is not None and not self.is_inline and not recipe.decoder.is_async:
+            self._quick = QuickReads(self, work, read_now, workers, counters, post)
 
     # -- on the loop -------------------------------------------------------------------------------------
 
@@ -106,7 +101,7 @@ class Worker:
                 self._fetchers = fetchers
                 self.rescue(())
                 self.set_concurrency(self._concurrency)
-                if self._read_now is not None:
+                if self._quick is not None:
                     self.announce(self._workers)  # theirs is the first step
                 await asyncio.get_running_loop().create_future()  # until cancelled, also while nobody fetches here
         except asyncio.CancelledError:
@@ -119,7 +114,7 @@ class Worker:
     def set_concurrency(self, concurrency: int) -> None:
         """Have at least so many fetchers; that fewer ask is the requests' account's to see to. On the loop."""
         self._concurrency = max(concurrency, self._concurrency)
-        if self._read_now is not None:
+        if self._quick is not None:
             return
         while self._fetchers is not None and self._begun < self._concurrency:
             self._begun += 1
@@ -147,7 +142,7 @@ class Worker:
         """More may be fetched; on the loop."""
         self.starved = False
         self._more.set()
-        if self._read_now is not None:
+        if self._quick is not None:
             self.announce(self._workers)
 
     async def _fetch_in_order(self) -> None:
@@ -182,7 +177,7 @@ class Worker:
             self._bodies.take_beyond(reserved)
         counters = self._counters
         started = monotonic()
-        self._in_flight[ticket] = sample.key, "fetch", started
+        self.in_flight[ticket] = sample.key, "fetch", started
         counters.in_flight += 1
         counters.in_flight_peak = max(counters.in_flight_peak, counters.in_flight)
         item, error = None, None
@@ -203,7 +198,7 @@ class Worker:
             counters.in_flight -= 1
             self._sizes.saw(None if item is None else len(item.body))
             self._requests.release(1)
-            self._in_flight.pop(ticket, None)
+            self.in_flight.pop(ticket, None)
         if item is None:
             assert error is not None
             self._bodies.release(reserved)
@@ -232,7 +227,7 @@ class Worker:
 
     async def _decode_on_loop(self, item: Item) -> None:
         started = monotonic()
-        self._in_flight[item.ticket] = item.sample.key, "decode", started
+        self.in_flight[item.ticket] = item.sample.key, "decode", started
         try:
             self._work.enter_user_code(item.ticket)
             rng = self._recipe.rng(item.epoch, item.sample.index)
@@ -249,7 +244,7 @@ class Worker:
             return
         finally:
             self._work.leave_user_code(item.ticket)
-            self._in_flight.pop(item.ticket, None)
+            self.in_flight.pop(item.ticket, None)
         item.decode_s = monotonic() - started
         self._bodies.correct(item.reserved_bytes, nbytes)
         item.body, item.reserved_bytes = b"", nbytes
@@ -301,7 +296,7 @@ class Worker:
         """Decode the oldest sample that may be decoded; False if there is none."""
         try:
             item = self._work.take()
-            while item is None and (read_now := self._read_now) is not None and self._read_next(read_now):
+            while item is None and (quick := self._quick) is not None and quick.read_next():
                 item = self._work.take()  # None again where another thread was quicker
         except BaseException as exc:  # no memory for a slab
             self.fail(exc)
@@ -312,7 +307,7 @@ class Worker:
         error = None
         first = item.slab is None
         started = monotonic()
-        self._in_flight[item.ticket] = item.sample.key, "decode", started
+        self.in_flight[item.ticket] = item.sample.key, "decode", started
         try:
             decode_item(self._recipe, item, self._work.settle)
         except SampleError as exc:
@@ -322,7 +317,7 @@ class Worker:
         except BaseException as exc:
             self.fail(exc)
         item.decode_s += monotonic() - started
-        self._in_flight.pop(item.ticket, None)
+        self.in_flight.pop(item.ticket, None)
         self._bodies.release(item.reserved_bytes)
         item.reserved_bytes = 0  # the first sample comes here twice where its slab is another process's to give
         self._wake(self._work.decoded(item, item.decode_s, error))
@@ -332,68 +327,20 @@ class Worker:
             self.announce(self._workers)  # the shapes are known: all may decode
         return True
 
-    def _read_next(self, read_now: Callable[[str, ByteRange | None], bytes]) -> bool:
-        """In a decode thread: read the next sample from a quick disk; False where there is none to be begun."""
-        if self._work.has_waiting:
-            return False  # one that waits for its step to open is enough: more would only take memory
-        with self._stats_lock:
-            if self._reading >= self._workers:
-                return False  # a mount that hangs takes no more threads than this loader may have
-            self._reading += 1
-        try:
-            return self._read_one(read_now)
-        finally:
-            with self._stats_lock:
-                self._reading -= 1
-
-    def _read_one(self, read_now: Callable[[str, ByteRange | None], bytes]) -> bool:
-        ticket = self._work.next_ticket()
-        if ticket is None:
-            self.starved = True
-            if not self._work.has_more:
-                return False
-            ticket = self._work.next_ticket()  # the consumer moved between the two looks
-            if ticket is None:
-                return False
-        sample = self._work.sample(ticket)
-        started = monotonic()
-        self._in_flight[ticket] = sample.key, "fetch", started
-        try:
-            body = read_now(sample.key, sample.byte_range)
-            check_length(sample, len(body))
-            item = self._work.item(ticket, sample, body)
-        except BaseException:  # asked for again on the loop, as any other store is, and named there
-            self._post(partial(self.rescue, (ticket,)))
-            return True
-        finally:
-            self._in_flight.pop(ticket, None)
-        item.fetch_s, item.nbytes, item.reserved_bytes = monotonic() - started, len(body), 0
-        counters = self._counters
-        with self._stats_lock:
-            counters.fetch.latency.record(item.fetch_s)
-            counters.bytes_fetched += item.nbytes
-            counters.in_flight_peak = max(counters.in_flight_peak, 1)
-            self._read_s += _LATEST * (item.fetch_s - self._read_s)
-            is_slow = self._read_s > _SLOW_READ_S
-        self._work.offer(item)
-        if is_slow:
-            self._post(self._read_on_loop)
-        return True
-
-    def _read_on_loop(self) -> None:
+    def read_on_loop(self) -> None:
         """This disk takes its time: many reads at once, on the loop, from now on."""
-        self._read_now = None
+        self._quick = None
         self.set_concurrency(self._concurrency)
         self.announce(self._workers)
 
     def describe_in_flight(self, most: int = 5) -> str:
         """The oldest samples being worked on, and for how long; for `StalledError`."""
         now = monotonic()
-        oldest = sorted(self._in_flight.copy().values(), key=lambda entry: entry[2])[:most]
+        oldest = sorted(self.in_flight.copy().values(), key=lambda entry: entry[2])[:most]
         if not oldest:
             return "nothing is in flight"
         parts = [f"{shown_key(key)} ({stage}, {now - since:.1f} s)" for key, stage, since in oldest]
-        return f"{len(self._in_flight)} in flight, the oldest: " + ", ".join(parts)
+        return f"{len(self.in_flight)} in flight, the oldest: " + ", ".join(parts)
 
     @staticmethod
     def _wake(waiter: Waiter | None) -> None:

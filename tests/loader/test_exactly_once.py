@@ -113,13 +113,14 @@ def test_one_plain_loop_makes_exactly_one_get_for_each_sample(bucket: Bucket, *,
 
 
 @EVERYWHERE
-def test_epochs_reads_several_epochs_with_exactly_their_gets(bucket: Bucket, *, in_processes: bool) -> None:
+def test_epochs_reads_several_epochs_with_no_more_than_their_gets(bucket: Bucket, *, in_processes: bool) -> None:
     data = al.image_folder(bucket.url)
     options: dict[str, Any] = {"drop_last": False, "use_multiprocessing": in_processes}
     with al.Loader(data, decode=DECODE, batch_size=8, shuffle=True, seed=0, **options) as loader:
         seen = [(batch.epoch, batch.step, id_) for batch in loader.epochs(3) for id_ in batch.sample_ids.tolist()]
     assert sorted((epoch, id_) for epoch, _, id_ in seen) == [(e, i) for e in range(3) for i in range(N_IMAGES)]
-    assert bucket.image_gets() == 3 * N_IMAGES
+    # The next epoch is begun before this one ends: one GET serves both where they want the same image at the same time.
+    assert N_IMAGES <= bucket.image_gets() <= 3 * N_IMAGES
 
 
 def test_batches_kept_by_the_caller_are_never_overwritten(bucket: Bucket) -> None:

@@ -67,9 +67,10 @@ def test_fit_sees_each_id_once_an_epoch_and_ends_at_the_same_weights_from_every_
 
     assert fit(al.image_folder(folder.as_uri()), concurrency=1, workers=1) == expected
     assert fit(al.image_folder(bucket.url), concurrency=64, workers=4) == expected
-    assert bucket.image_gets() == EPOCHS * N_IMAGES  # nothing was fetched beyond the last epoch
+    gets = bucket.image_gets()
+    assert N_IMAGES <= gets <= EPOCHS * N_IMAGES  # two epochs may want an image at once; nothing beyond the last one
     assert fit(al.image_folder(bucket.url), workers=2, use_multiprocessing=True) == expected
-    assert bucket.image_gets() == 2 * EPOCHS * N_IMAGES
+    assert N_IMAGES <= bucket.image_gets() - gets <= EPOCHS * N_IMAGES
 
     name = moto.new_bucket({f"t/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in folder.rglob("*.png")})
     for in_processes in (False, True):

@@ -304,7 +304,7 @@ def test_statistics_count_every_sample_and_byte_of_every_process(bucket: Bucket)
     assert stats.decode.total_s > 0
     assert 1 <= stats.in_flight_peak <= 64
     assert 0 < stats.slab_bytes <= bound
-    assert bucket.image_gets() == 2 * N_IMAGES
+    assert N_IMAGES <= bucket.image_gets() <= 2 * N_IMAGES  # both epochs may want an image at the same time
     for figure in ("102 samples", "14 batches", "use_multiprocessing=True", "workers=2"):
         assert figure in loader.report()
 

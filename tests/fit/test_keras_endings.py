@@ -166,7 +166,7 @@ def test_ctrl_c_ends_a_fit_that_waits_for_a_batch(feeds: str, tmp_path: Path) ->
         finally:
             child.kill()
     assert heard_s < 10 * PROMISED_S, "a ceiling for noisy machines; a wait that hears nothing lasts for an hour"
-    assert child.returncode == -signal.SIGINT
+    assert child.returncode == -signal.SIGINT, complaint
     assert "model.fit(adapter, epochs=1, callbacks=callbacks, verbose=0)  # the user's line" in complaint
     assert complaint.rstrip().endswith("KeyboardInterrupt")
     assert said == ("closed\n" if feeds == "source" else "")

@@ -86,9 +86,10 @@ def test_a_resumed_fit_goes_on_in_the_order_of_its_epoch(folder: Path, trained: 
 def test_nothing_is_fetched_past_the_last_epoch(folder: Path, trained: Trained) -> None:
     with serve_in_thread(folder) as server, new_loader(numbers(server.url)) as loader:
         trained.model.fit(loader.to_keras(), epochs=2, verbose=0)
-        assert server.statistics().requests == 2 * N_SAMPLES
+        fetched = server.statistics().requests
+        assert N_SAMPLES <= fetched <= 2 * N_SAMPLES  # both epochs may want a sample at the same time
         trained.model.evaluate(loader.to_keras(), verbose=0)
-        assert server.statistics().requests == 3 * N_SAMPLES
+        assert server.statistics().requests == fetched + N_SAMPLES
 
 
 def test_a_missing_sample_is_named_by_fit(folder: Path, trained: Trained) -> None:

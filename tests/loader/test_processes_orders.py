@@ -129,7 +129,7 @@ def test_a_held_answer_holds_up_no_other_batch_and_comes_last(
     ) as loader:  # fmt: skip
         batches = iter(loader.epochs(2))
         ids: list[int] = []
-        # All but the held one that may be fetched before it: the whole epoch, or a window of four times the requests.
+        # All but the held one that may be fetched before it: the whole epoch, or a window of eight times the requests.
         ahead = N if order == "any" else max(8 * concurrency, 16)
         for _ in range((min(ahead, N) - 1) // 8):
             ids += next(batches).sample_ids.tolist()
@@ -140,7 +140,7 @@ def test_a_held_answer_holds_up_no_other_batch_and_comes_last(
             assert (batch[1] == batch.sample_ids).all()
             ids += batch.sample_ids.tolist()
     assert sorted(ids) == sorted([*range(N), *range(N)])
-    assert set(holding.gets.values()) == {2}
+    assert set(holding.gets.values()) <= {1, 2}  # both epochs may want one at the same time
 
 
 @EVERYWHERE

@@ -135,8 +135,10 @@ def test_closing_many_processes_that_are_still_loading_takes_a_second_for_all() 
     time.sleep(0.5)  # for some to be inside of it
     began = time.monotonic()
     loader.close()
+    while worker_pids():  # killed, and on a busy machine not yet gone
+        assert time.monotonic() - began < 10, worker_pids()
+        time.sleep(0.01)
     assert time.monotonic() - began < 10
-    assert worker_pids() == set()
 
 
 def test_a_working_directory_that_was_deleted_is_no_matter(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ Nothing here does I/O or knows a library but numpy.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 ByteRange: TypeAlias = tuple[int, int]
 """Half-open: ``(start, stop)``, in bytes."""
@@ -232,6 +234,23 @@ class VersionedStore(Protocol):
 
         Raises `StoreError`: `ObjectChangedError` where the object is another one by now.
         """
+        ...
+
+
+class Asker(Protocol):
+    """How a page of a listing is asked for: once, or again where it fails."""
+
+    async def __call__(self, page: Callable[[], Awaitable[T]], /) -> T:
+        """What ``page()`` gives, which may be called several times. Raises what its last call raised."""
+        ...
+
+
+@runtime_checkable
+class PagedStore(Protocol):
+    """A store whose listing goes on where a page of it failed."""
+
+    def list_pages(self, prefix: str, asker: Asker) -> AsyncIterator[ObjectMeta]:
+        """As `Store.list`, with each page asked for by ``asker``: no entry is lost or given twice."""
         ...
 
 

@@ -16,6 +16,8 @@ from aioloader.dataset.samples import Dataset
 from aioloader.errors import DatasetError, EmptyDatasetError, OptionError
 from aioloader.runtime.loop import run_on_loop
 from aioloader.storage.key_order import key_bytes
+from aioloader.storage.retry import RETRY
+from aioloader.storage.retrying import RetryingStore
 from aioloader.storage.url import open_store
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def image_folder(
     wanted = _Wanted(_checked_globs(exclude), _checked_extensions(extensions))
 
     folder = open_store(url, store)
-    listing = run_on_loop(_list(folder, wanted), using=folder)
+    listing = run_on_loop(_list(RetryingStore(folder, RETRY), wanted), using=folder)
     where = folder.location
     if not listing.keys:
         raise EmptyDatasetError(f"no images under {where}: looked for {wanted}, {listing.seen}")

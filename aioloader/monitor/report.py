@@ -106,6 +106,8 @@ def render(
             f"  requests     {requests.retries:,} repeated ({requests.throttled:,} of them refused by 429 or 503), "
             f"{requests.resumed:,} bodies resumed"
         )
+    if requests.refreshed:
+        lines.append(f"  credentials  renewed {_count(requests.refreshed, 'time')} after the store refused them")
     if stats.private_copies:
         lines.append(f"  copies       {stats.private_copies} batches copied: more were held than the ring has")
     lines.append("  knobs        " + ", ".join(f"{name}={value}" for name, value in knobs.items()))

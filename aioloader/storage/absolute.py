@@ -13,6 +13,7 @@ from aioloader.redact import redact_url
 from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.hosts import is_inner_address, literal_address
 from aioloader.storage.http import HTTPStore
+from aioloader.storage.pins import version_getter
 from aioloader.types import ResumableStore
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class AbsoluteStore:
 
     def __init__(self, base: Store, *, allow_hosts: Sequence[str], http: HTTPStore | None = None) -> None:
         self._base = base
+        self._base_version = version_getter(base)
         self._exact: set[tuple[str, int | None]] = set()
         self._suffixes: set[tuple[str, int | None]] = set()
         if isinstance(allow_hosts, str):
@@ -87,6 +89,17 @@ class AbsoluteStore:
         whole = await self._reachable(key)
         return await self._client().fetch(
             whole.url, shown=whole.shown, byte_range=byte_range, headers=whole.headers, signed=True
+        )
+
+    async def get_version(self, key: str, byte_range: ByteRange | None, etag: str) -> bytes:
+        """The bytes of the object that has this ``etag``; as `get` where the base has no versions."""
+        if "://" not in key:
+            if self._base_version is None:
+                return await self._base.get(key, byte_range)
+            return await self._base_version(key, byte_range, etag)
+        whole = await self._reachable(key)
+        return await self._client().fetch(
+            whole.url, shown=whole.shown, byte_range=byte_range, headers=whole.headers, signed=True, etag=etag
         )
 
     async def get_rest(self, key: str, partial: Partial) -> bytes:

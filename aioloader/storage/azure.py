@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from aioloader.errors import OptionError
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
     import obstore.store
 
+# Keys and signatures that obstore takes from the environment.
+_STATIC_VARIABLES: Final = (
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_MASTER_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+)
 _HOSTS: Final = (".blob.core.windows.net", ".dfs.core.windows.net")
 
 
@@ -30,6 +39,7 @@ class AzureStore(CloudStore):
 
     _schemes = ("az", "azure", "abfs", "abfss", "adl")
     _example = "az://container/prefix/"
+    _starts_after = False  # obstore sends "startFrom", which accounts of the usual kind may not know
 
     def __init__(
         self,
@@ -106,6 +116,11 @@ class AzureStore(CloudStore):
             http_endpoint=bound._options.http_endpoint,
         )
         return self._bound(options, bound._bucket, bound._root)
+
+    def _is_renewable(self) -> bool:
+        config = dict(self._options.config)
+        static = config["skip_signature"] or "account_key" in config or "sas_key" in config
+        return not static and not any(name in os.environ for name in _STATIC_VARIABLES)
 
     def _make(self) -> obstore.store.AzureStore:
         import obstore.store

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-from aioloader.errors import BodyTooLargeError, OptionError, RangeNotHonouredError, StoreError
+from aioloader.errors import AccessDeniedError, OptionError, RangeNotHonouredError, StoreError
 from aioloader.redact import printable_key, redact_url
+from aioloader.runtime.threads import DaemonThreads
+from aioloader.storage.cloud_body import body_of
 from aioloader.storage.obstore_errors import translated
 from aioloader.storage.obstore_keys import is_faithful
-from aioloader.storage.obstore_list import list_objects
+from aioloader.storage.obstore_list import Listing
 from aioloader.storage.opening import OpenedPerLoop
+from aioloader.storage.pages import ask_once
 from aioloader.storage.ranges import check_range
+from aioloader.storage.renewal import Renewal
+from aioloader.storage.resuming import rest_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     import obstore.store
 
     from aioloader.storage.http_options import HTTPOptions
-    from aioloader.types import ByteRange, ObjectMeta
+    from aioloader.types import Asker, ByteRange, ObjectMeta, Partial
+
+T = TypeVar("T")
 
 ObstoreClient: TypeAlias = "obstore.store.GCSStore | obstore.store.AzureStore"
 
@@ -37,17 +43,38 @@ class CloudOptions:
     http_endpoint: bool
 
 
+class CloudClient:
+    """One event loop's client; made in a thread."""
+
+    def __init__(self, make: Callable[[], ObstoreClient], origin: str) -> None:
+        self._make = make
+        self.store = make()
+        self.renewal = Renewal(self._renew, origin=origin)
+
+    async def _renew(self) -> bool:
+        """Another store of obstore's: it fetches credentials when it is first asked, and keeps them."""
+        threads = DaemonThreads("aioloader-open", 1)
+        try:
+            self.store = await threads.run(self._make)
+        except OptionError:
+            return False
+        finally:
+            threads.close()
+        return True
+
+
 class CloudStore:
     """What GCS and Azure share; the subclasses name the schemes and make the client."""
 
     _schemes: tuple[str, ...] = ()
     _example = ""
+    _starts_after = True
 
     def _bind(self, options: CloudOptions, bucket: str, root: str) -> None:
         self._options = options
         self._bucket = bucket
         self._root = root
-        self._opened: OpenedPerLoop[ObstoreClient] = OpenedPerLoop()
+        self._opened: OpenedPerLoop[CloudClient] = OpenedPerLoop()
 
     @classmethod
     def _bound(cls, options: CloudOptions, bucket: str, root: str) -> Self:
@@ -83,36 +110,64 @@ class CloudStore:
 
         Raises `StoreError`. Cancelling drops the transfer.
         """
-        import obstore
+        return await self._get(key, byte_range, None)
 
+    async def get_version(self, key: str, byte_range: ByteRange | None, etag: str) -> bytes:
+        """The bytes of the object that has this ``etag``; see `aioloader.types.VersionedStore`."""
+        return await self._get(key, byte_range, etag)
+
+    async def get_rest(self, key: str, partial: Partial) -> bytes:
+        """The bytes of which ``partial`` came, with the rest; see `aioloader.types.ResumableStore`."""
+        return await rest_of(partial, lambda rest: self._get(key, rest, partial.etag), self._shown(key))
+
+    async def _get(self, key: str, byte_range: ByteRange | None, etag: str | None) -> bytes:
         shown = self._shown(key)
         if byte_range is not None:
             check_range(byte_range)
             if byte_range[0] == byte_range[1]:
                 return b""
-        store = await self._client()
         path = self._path(key, shown)
-        options: Any = {"range": byte_range} if byte_range is not None else {}
-        try:
+        options: Any = {}
+        if byte_range is not None:
+            options["range"] = byte_range
+        if etag is not None:
+            options["if_match"] = etag
+
+        async def ask(store: ObstoreClient) -> bytes:
+            import obstore
+
             answer = await translated(obstore.get_async(store, path, options=options), shown, byte_range)
+            return await body_of(answer, shown, byte_range, self._options.http.max_object_bytes, etag)
+
+        try:
+            return await self._asked(ask)
         except RangeNotHonouredError:
             # The first bytes of an empty object are no range of it; they are empty all the same.
             if byte_range is not None and byte_range[0] == 0 and await self._head(path, shown) == 0:
                 return b""
             raise
-        start, stop = answer.range
-        limit = self._options.http.max_object_bytes
-        if stop - start > limit:
-            reason = f"the object has {stop - start} bytes, max_object_bytes is {limit}"
-            raise BodyTooLargeError(reason, shown, "Raise it or leave the object out.", byte_range)
-        return bytes(await translated(answer.bytes_async(), shown, byte_range))
 
-    async def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
+    def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
         """Every object whose key starts with ``prefix``, page by page, in the service's order."""
-        store = await self._client()
-        found = list_objects(store, root=self._root, prefix=prefix, shown=self._shown(prefix))
-        async with aclosing(found) as metas:
-            async for meta in metas:
+        return self.list_pages(prefix, ask_once)
+
+    async def list_pages(self, prefix: str, asker: Asker) -> AsyncGenerator[ObjectMeta, None]:
+        """`list`, with each page asked for by ``asker``; see `aioloader.types.PagedStore`."""
+        client = await self._client()
+        listing = Listing(
+            lambda: client.store,
+            root=self._root,
+            prefix=prefix,
+            shown=self._shown(prefix),
+            page_timeout_s=self._options.http.page_timeout_s,
+            starts_after=self._starts_after,
+        )
+
+        async def page() -> list[ObjectMeta]:
+            return await self._asked(lambda _: listing.next_page())
+
+        while metas := await asker(page):
+            for meta in metas:
                 yield meta
 
     async def size(self, key: str) -> int:
@@ -124,10 +179,31 @@ class CloudStore:
         self._opened.take()
 
     async def _head(self, path: str, shown: str) -> int:
-        import obstore
+        async def ask(store: ObstoreClient) -> int:
+            import obstore
 
-        store = await self._client()
-        return (await translated(obstore.head_async(store, path), shown))["size"]
+            return (await translated(obstore.head_async(store, path), shown))["size"]
+
+        return await self._asked(ask)
+
+    async def _asked(self, ask: Callable[[ObstoreClient], Awaitable[T]]) -> T:
+        """What ``ask`` gives; asked once more where the credentials were refused and newer ones can be had."""
+        client = await self._client()
+        generation = client.renewal.generation
+        try:
+            return await ask(client.store)
+        except AccessDeniedError as exc:
+            refused = exc
+        try:
+            if not self._is_renewable() or not await client.renewal.is_newer_than(generation):
+                raise refused
+        finally:
+            del refused
+        return await ask(client.store)
+
+    def _is_renewable(self) -> bool:
+        """Whether the credentials are obstore's to fetch, and so to fetch anew."""
+        return False
 
     def _shown(self, key: str) -> str:
         return self.location + printable_key(key)
@@ -142,12 +218,15 @@ class CloudStore:
             )
         return path
 
-    async def _client(self) -> ObstoreClient:
+    async def _client(self) -> CloudClient:
         if not self._bucket:
             raise OptionError("store", repr(self), f"a store with a root: .at({self._example!r})")
         return await self._opened.get(self._open)
 
-    def _open(self) -> ObstoreClient:
+    def _open(self) -> CloudClient:
+        return CloudClient(self._made, self.origin)
+
+    def _made(self) -> ObstoreClient:
         try:
             return self._make()
         except OptionError:

@@ -64,6 +64,9 @@ class GCSStore(CloudStore):
         )
         self._bind(options, "", "")
 
+    def _is_renewable(self) -> bool:
+        return not dict(self._options.config)["skip_signature"]
+
     def _make(self) -> obstore.store.GCSStore:
         import obstore.store
 

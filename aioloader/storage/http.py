@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aioloader.errors import ObjectNotFoundError, OptionError
@@ -18,6 +19,7 @@ from aioloader.storage.http_options import (
     require_private_channel,
 )
 from aioloader.storage.http_root import HTTPRoot
+from aioloader.storage.pages import ask_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from aioloader.storage.http_fetch import HTTPFetcher
-    from aioloader.types import ByteRange, ObjectMeta, Partial
+    from aioloader.types import Asker, ByteRange, ObjectMeta, Partial
 
 
 class HTTPStore:
@@ -116,6 +118,13 @@ class HTTPStore:
             self._object_url(root, key), shown=root.shown(key), byte_range=byte_range, headers=root.headers
         )
 
+    async def get_version(self, key: str, byte_range: ByteRange | None, etag: str) -> bytes:
+        """The bytes of the object that has this ``etag``; see `aioloader.types.VersionedStore`."""
+        root = self._bound()
+        return await self._client().fetch(
+            self._object_url(root, key), shown=root.shown(key), byte_range=byte_range, headers=root.headers, etag=etag
+        )
+
     async def get_rest(self, key: str, partial: Partial) -> bytes:
         """The bytes of which ``partial`` came, with the rest; see `aioloader.types.ResumableStore`."""
         root = self._bound()
@@ -133,12 +142,16 @@ class HTTPStore:
 
         Raises `DatasetError` where the server shows neither an ``index.jsonl`` nor directory pages.
         """
+        return self.list_pages(prefix, ask_once)
+
+    def list_pages(self, prefix: str, asker: Asker) -> AsyncIterator[ObjectMeta]:
+        """`list`, with each page asked for by ``asker``; see `aioloader.types.PagedStore`."""
         from aioloader.storage.http_listing import list_objects
 
         root, client = self._bound(), self._client()
 
         async def page(key: str) -> bytes:
-            return await client.fetch(root.url(key), shown=root.shown(key), headers=root.headers)
+            return await asker(partial(client.fetch, root.url(key), shown=root.shown(key), headers=root.headers))
 
         return list_objects(page, root.location, prefix)
 

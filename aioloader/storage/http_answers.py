@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from aioloader.errors import (
     BodyTooLargeError,
-    ObjectChangedError,
     RangeNotHonouredError,
     RequestRefusedError,
     StoreError,
     TruncatedBodyError,
 )
-from aioloader.storage.http_errors import status_error
+from aioloader.storage.clock_skew import is_about_time, offset_by_date, skew_error
+from aioloader.storage.http_errors import changed, status_error
+from aioloader.storage.pins import is_another
 from aioloader.types import Partial
 
 if TYPE_CHECKING:
@@ -81,12 +82,17 @@ async def total_of(answer: Answer, shown: str) -> int:
     raise await refusal(answer, shown, None)
 
 
-def check_same(answer: Answer, etag: str, shown: str, byte_range: ByteRange | None) -> None:
-    """Raise where a part that came is not of the object that ``etag`` names: not every server looks at If-Match."""
+def check_same(answer: Answer, etag: str, shown: str, byte_range: ByteRange | None, *, is_rest: bool) -> None:
+    """Raise where what came is not of the object that ``etag`` names: not every server looks at If-Match.
+
+    ``is_rest``: it is to be joined to what came before, so an answer must say that it is of the same object.
+    """
+    if answer.status not in (200, 206):
+        return
     found = answer.headers.get("ETag", "").strip()
-    if answer.status == 206 and found != etag:
-        if found:
-            raise ObjectChangedError("the object is another one by now", shown, "List the dataset again.", byte_range)
+    if is_another(found, etag):
+        raise changed(shown, byte_range)
+    if is_rest and answer.status == 206 and found != etag:
         raise RangeNotHonouredError(
             "the server does not say of which object the range is", shown, "Make it send ETag.", byte_range
         )
@@ -124,8 +130,13 @@ async def drain_small(answer: Answer) -> bytes:
 async def refusal(answer: Answer, shown: str, byte_range: ByteRange | None) -> StoreError:
     """The error for an answer that is no success, with the store's own code word where it sent one."""
     # S3's error page holds the key id and the string to sign: only its code word is taken.
-    code = _ERROR_CODE.search(await drain_small(answer))
+    body = await drain_small(answer)
+    code = _ERROR_CODE.search(body)
     detail = code[1].decode("ascii") if code is not None else ""
+    if is_about_time(detail, body):
+        skewed = skew_error(offset_by_date(answer.headers.get("Date", "")), detail, shown, byte_range)
+        if skewed is not None:
+            return skewed
     return status_error(answer.status, detail, shown, byte_range, _retry_after_s(answer))
 
 

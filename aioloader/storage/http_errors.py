@@ -143,6 +143,11 @@ def _os_words(exc: BaseException) -> str:
     return (getattr(exc, "strerror", None) or str(exc) or type(exc).__name__).rstrip(".")
 
 
+def changed(shown: str, byte_range: ByteRange | None, detail: str = "") -> ObjectChangedError:
+    """The error for an object that was replaced since it was listed, or since its first bytes came."""
+    return ObjectChangedError(f"the object is another one by now{detail}", shown, "List the dataset again.", byte_range)
+
+
 def status_error(
     status: int, detail: str, shown: str, byte_range: ByteRange | None, retry_after_s: float | None = None
 ) -> StoreError:
@@ -167,7 +172,7 @@ def _status_error(
         case 401 | 403 | 407:
             return AccessDeniedError(said, shown, "Check the credentials and their rights.", byte_range)
         case 412:
-            return ObjectChangedError(said, shown, "List the dataset again.", byte_range)
+            return changed(shown, byte_range, f" ({words})")
         case 416:
             return RangeNotHonouredError(said, shown, "The range starts beyond the object's end.", byte_range)
         case 429 | 503:

@@ -7,33 +7,35 @@ Redirects are followed by hand, ranges and lengths are checked, nothing is decom
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aioloader.errors import (
     AccessDeniedError,
-    ObjectChangedError,
-    OptionError,
-    RangeNotHonouredError,
     StoreError,
     TransferStalledError,
 )
 from aioloader.storage.http_answers import announced_length, body_of, check_same, drain_small, total_of, what_came
 from aioloader.storage.http_connections import Connections
 from aioloader.storage.http_errors import FOREIGN_ERRORS, status_error, translate
+from aioloader.storage.http_headers import UserHeaders
 from aioloader.storage.http_options import HTTPOptions, require_private_channel
 from aioloader.storage.http_redirects import REDIRECT_STATUSES, next_hop, same_origin
+from aioloader.storage.http_root import origin_of
 from aioloader.storage.http_transport import let_go
+from aioloader.storage.origin_state import state_of
 from aioloader.storage.per_loop import PerLoop
 from aioloader.storage.ranges import check_range
-from aioloader.types import Partial
+from aioloader.storage.resuming import rest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from yarl import URL
 
     from aioloader.storage.http_transport import Answer
-    from aioloader.types import ByteRange
+    from aioloader.types import ByteRange, Partial
+
+T = TypeVar("T")
 
 # Servers that do not implement HEAD, or that signed only GET, answer one of these.
 _HEAD_REFUSED = frozenset({400, 401, 403, 405, 501})
@@ -44,6 +46,7 @@ class HTTPFetcher:
 
     def __init__(self, options: HTTPOptions) -> None:
         self._options = options
+        self._users = UserHeaders(options)
         self._connections: PerLoop[Connections] = PerLoop()
 
     async def fetch(
@@ -55,19 +58,36 @@ class HTTPFetcher:
         headers: Mapping[str, str] | None = None,
         signed: bool = False,
         etag: str | None = None,
+        is_rest: bool = False,
     ) -> bytes:
         """The body of ``url``, or the half-open ``byte_range`` of it (cut at the end).
 
         ``shown`` is the redacted address for errors. ``headers`` go with this request, to the origin of
-        ``url`` only. ``signed`` leaves out the options' headers and refuses redirects to other origins. Of a range,
-        ``etag`` is the object it must be a part of.
+        ``url`` only. ``signed`` leaves out the options' headers and refuses redirects to other origins. ``etag`` is
+        the object that it must be, or with ``is_rest`` be a part of.
+        Where the options' headers come from a function, a 401 or 403 has it asked for newer ones, once.
         Cancelling drops the connection. Raises `StoreError`.
         """
         if byte_range is not None:
             check_range(byte_range)
             if byte_range[0] == byte_range[1]:
                 return b""
-        sent = self._headers(url, headers, shown, signed=signed)
+
+        async def ask(sent: Mapping[str, str]) -> bytes:
+            return await self._fetch(url, sent, shown, byte_range, signed, etag, is_rest)
+
+        return await self._with_headers(ask, url, headers, shown, signed=signed)
+
+    async def _fetch(
+        self,
+        url: URL,
+        sent: Mapping[str, str],
+        shown: str,
+        byte_range: ByteRange | None,
+        signed: bool,
+        etag: str | None,
+        is_rest: bool,
+    ) -> bytes:
         parts: list[bytes] = []
         answer = None
         slow_reads = self._connections.get(self._connect).slow_reads
@@ -76,7 +96,7 @@ class HTTPFetcher:
             answer = await self._answer("GET", url, sent, shown, byte_range, signed, etag)
             try:
                 if etag is not None:
-                    check_same(answer, etag, shown, byte_range)
+                    check_same(answer, etag, shown, byte_range, is_rest=is_rest)
                 return await body_of(answer, shown, byte_range, self._options.max_object_bytes, parts, read.count)
             finally:
                 let_go(answer)
@@ -119,32 +139,13 @@ class HTTPFetcher:
     ) -> bytes:
         """What `fetch` would have given had it not broken off after ``partial``: the rest is asked for, of the same
         object by its ETag. Raises `StoreError`, with more of the body in ``partial`` where more came."""
-        begin = partial.first + len(partial.body)
-        try:
-            rest = await self.fetch(
-                url,
-                shown=shown,
-                byte_range=(begin, partial.stop),
-                headers=headers,
-                signed=signed,
-                etag=partial.etag,
+
+        async def fetch(rest: ByteRange) -> bytes:
+            return await self.fetch(
+                url, shown=shown, byte_range=rest, headers=headers, signed=signed, etag=partial.etag, is_rest=True
             )
-        except RangeNotHonouredError as exc:
-            exc.is_transient = True  # it gives whole objects only: the next try begins anew
-            raise
-        except StoreError as exc:
-            if isinstance(exc.partial, Partial):
-                exc.partial = Partial(partial.body + exc.partial.body, partial.first, partial.stop, partial.etag)
-            elif exc.is_transient:
-                exc.partial = partial
-            raise
-        if begin + len(rest) != partial.stop:
-            raise ObjectChangedError(
-                f"the object ended at byte {begin + len(rest)}, before it had {partial.stop}",
-                shown,
-                "List the dataset again.",
-            )
-        return partial.body + rest
+
+        return await rest_of(partial, fetch, shown)
 
     async def head_size(
         self,
@@ -155,7 +156,13 @@ class HTTPFetcher:
         signed: bool = False,
     ) -> int:
         """Length of the body in bytes: by HEAD, or by a GET of one byte where HEAD is refused or vague."""
-        sent = self._headers(url, headers, shown, signed=signed)
+
+        async def ask(sent: Mapping[str, str]) -> int:
+            return await self._head_size(url, sent, shown, signed)
+
+        return await self._with_headers(ask, url, headers, shown, signed=signed)
+
+    async def _head_size(self, url: URL, sent: Mapping[str, str], shown: str, signed: bool) -> int:
         try:
             answer = await self._answer("HEAD", url, sent, shown, None, signed)
             let_go(answer)
@@ -181,25 +188,36 @@ class HTTPFetcher:
         if connections is not None:
             await connections.aclose()
 
-    def _headers(
+    async def _with_headers(
         self,
+        ask: Callable[[Mapping[str, str]], Awaitable[T]],
         url: URL,
         headers: Mapping[str, str] | None,
         shown: str,
         *,
         signed: bool,
-    ) -> dict[str, str]:
-        sent = dict(headers) if headers else {}
+    ) -> T:
+        """What ``ask`` gives with all header fields of the request; asked once more where newer ones may help."""
         if signed:
-            return sent
+            return await ask(headers or {})
+        users = self._users.for_request(shown)
         try:
-            users = self._options.current_headers()
-        except OptionError:
-            raise
-        except Exception as exc:  # the user's function
-            raise AccessDeniedError(
-                f"the headers= function raised {type(exc).__name__}", shown, "Correct the function."
-            ) from exc
+            return await ask(self._merged(url, headers, users))
+        except AccessDeniedError as exc:
+            refused = exc
+        try:
+            newer, was_asked = self._users.after_refusal(users, shown)
+            if newer is None:
+                raise refused
+        finally:
+            del refused
+        if was_asked:
+            state_of(origin_of(url)).counts.refreshed += 1
+        return await ask(self._merged(url, headers, newer))
+
+    def _merged(self, url: URL, headers: Mapping[str, str] | None, users: Mapping[str, str]) -> Mapping[str, str]:
+        """A request's own fields, which come first, and the user's."""
+        sent = dict(headers) if headers else {}
         if users:
             taken = {name.lower() for name in sent}
             sent.update({name: value for name, value in users.items() if name.lower() not in taken})

@@ -29,6 +29,8 @@ MAX_OBJECT_BYTES: Final = 1 << 30
 TRANSPORT: Final = "auto"
 TRANSPORTS: Final = ("auto", "aiohttp", "fast")
 
+_PAGE_TIMEOUTS: Final = 12
+
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Set by the fetcher: another value would give other bytes than the ones asked for.
@@ -87,6 +89,11 @@ class HTTPOptions:
             raise OptionError("transport", repr(self.transport), f"one of {', '.join(map(repr, TRANSPORTS))}")
         if self.transport == "fast" and not _has_httptools():
             raise OptionError("transport", "'fast' without httptools", "`pip install 'aioloader[fast]'` first")
+
+    @property
+    def page_timeout_s(self) -> float:
+        """The wait for one page of a bucket's listing, which may take a service many answers to fill."""
+        return _PAGE_TIMEOUTS * self.idle_timeout_s
 
     @property
     def client(self) -> str:

@@ -18,6 +18,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*")
 
 
+def origin_of(url: URL) -> str:
+    """``scheme://host:port``: what shares limits."""
+    return f"{url.scheme}://{url.host_subcomponent}:{url.port}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class HTTPRoot:
     """The root of a store: ``location`` (printable, ends with ``/``), and what only requests may see.
@@ -59,7 +64,7 @@ class HTTPRoot:
         path = parsed.raw_path if parsed.raw_path.endswith("/") else parsed.raw_path + "/"
         return cls(
             location=f"{parsed.origin()}{path}",
-            origin=f"{parsed.scheme}://{parsed.host_subcomponent}:{parsed.port}",
+            origin=origin_of(parsed),
             query=query.replace(" ", "%20"),
             headers=headers,
         )

@@ -21,9 +21,10 @@ from aioloader.errors import (
     TransferStalledError,
     TruncatedBodyError,
 )
+from aioloader.storage.clock_skew import SKEWED, offset_by_body, skew_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable
 
     from aioloader.types import ByteRange
 
@@ -113,6 +114,10 @@ def translate(exc: BaseException, shown: str, byte_range: ByteRange | None = Non
 
     text = str(exc)
     status, code = _STATUS.search(text), _CODE.search(text)
+    if code is not None and code[1] == SKEWED:
+        skewed = skew_error(offset_by_body(text), SKEWED, shown, byte_range)
+        if skewed is not None:
+            return skewed
     known = _BY_CLASS.get(type(exc).__name__)
     if known is None and status is not None and not _METADATA_SERVICE.search(text):
         error = status_error(int(status[1] or status[2]), code[1] if code else "", shown, byte_range)
@@ -131,19 +136,3 @@ async def translated(awaitable: Awaitable[T], shown: str, byte_range: ByteRange 
         failure = translate(exc, shown, byte_range)
     # Outside the handler: __context__ would keep the unscrubbed original alive.
     raise failure
-
-
-async def translated_each(stream: AsyncIterator[T], shown: str) -> AsyncIterator[T]:
-    """Iterate over a stream of obstore's; what it raises is translated."""
-    while True:
-        try:
-            item = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except Exception as exc:
-            failure: StoreError | None = translate(exc, shown)
-        else:
-            failure = None
-            yield item
-        if failure is not None:
-            raise failure

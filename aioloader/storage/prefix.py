@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aioloader.runtime.loop_thread import parts_of
+from aioloader.storage.pages import close, listed
+from aioloader.storage.pins import version_getter
 from aioloader.types import ResumableStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from aioloader.runtime.loop_thread import Closable
-    from aioloader.types import ByteRange, ObjectMeta, Partial, Store
+    from aioloader.types import Asker, ByteRange, ObjectMeta, Partial, Store
 
 
 class PrefixStore:
@@ -20,6 +22,7 @@ class PrefixStore:
 
     def __init__(self, store: Store, prefix: str) -> None:
         self._store = store
+        self._get_version = version_getter(store)
         self._prefix = prefix
 
     @classmethod
@@ -43,6 +46,12 @@ class PrefixStore:
         """As the store's."""
         return await self._store.get(self._prefix + key, byte_range)
 
+    async def get_version(self, key: str, byte_range: ByteRange | None, etag: str) -> bytes:
+        """As the store's, or as `get` where it has no versions."""
+        if self._get_version is None:
+            return await self._store.get(self._prefix + key, byte_range)
+        return await self._get_version(self._prefix + key, byte_range, etag)
+
     async def get_rest(self, key: str, partial: Partial) -> bytes:
         """As the store's; asked for only where the store gave ``partial``, and so can resume."""
         if isinstance(self._store, ResumableStore):
@@ -60,10 +69,20 @@ class PrefixStore:
         """The HTTP client of a store that has one."""
         return getattr(self._store, "transport", None)
 
-    async def list(self, prefix: str = "") -> AsyncIterator[ObjectMeta]:
+    def list(self, prefix: str = "") -> AsyncIterator[ObjectMeta]:
         """As the store's, with keys relative to the folder."""
-        async for meta in self._store.list(self._prefix + prefix):
-            yield replace(meta, key=meta.key[len(self._prefix) :])
+        return self._relative(self._store.list(self._prefix + prefix))
+
+    def list_pages(self, prefix: str, asker: Asker) -> AsyncIterator[ObjectMeta]:
+        """`list`, by the store's own pages or in parts; see `aioloader.types.PagedStore`."""
+        return self._relative(listed(self._store, self._prefix + prefix, asker))
+
+    async def _relative(self, found: AsyncIterator[ObjectMeta]) -> AsyncGenerator[ObjectMeta, None]:
+        try:
+            async for meta in found:
+                yield replace(meta, key=meta.key[len(self._prefix) :])
+        finally:
+            await close(found)
 
     async def size(self, key: str) -> int:
         """As the store's."""

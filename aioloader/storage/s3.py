@@ -21,6 +21,7 @@ from aioloader.storage.http_options import (
     HTTPOptions,
 )
 from aioloader.storage.opening import OpenedPerLoop
+from aioloader.storage.pages import ask_once
 from aioloader.storage.s3_credentials import S3Keys, check_endpoint
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aioloader.storage.s3_client import S3Client
-    from aioloader.types import ByteRange, ObjectMeta, Partial
+    from aioloader.types import Asker, ByteRange, ObjectMeta, Partial
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
@@ -177,17 +178,27 @@ class S3Store:
         client = await self._opened.get(self._open)
         return await client.get(self._root + key, shown, byte_range)
 
+    async def get_version(self, key: str, byte_range: ByteRange | None, etag: str) -> bytes:
+        """The bytes of the object that has this ``etag``; see `aioloader.types.VersionedStore`."""
+        shown = self._shown(key)
+        client = await self._opened.get(self._open)
+        return await client.get(self._root + key, shown, byte_range, etag)
+
     async def get_rest(self, key: str, partial: Partial) -> bytes:
         """The bytes of which ``partial`` came, with the rest; see `aioloader.types.ResumableStore`."""
         shown = self._shown(key)
         client = await self._opened.get(self._open)
         return await client.get_rest(self._root + key, shown, partial)
 
-    async def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
+    def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
         """Every object whose key starts with ``prefix``, page by page, in the service's order."""
+        return self.list_pages(prefix, ask_once)
+
+    async def list_pages(self, prefix: str, asker: Asker) -> AsyncGenerator[ObjectMeta, None]:
+        """`list`, with each page asked for by ``asker``; see `aioloader.types.PagedStore`."""
         shown = self._shown(prefix)
         client = await self._opened.get(self._open)
-        async with aclosing(client.list(self._root, prefix, shown)) as found:
+        async with aclosing(client.list(self._root, prefix, shown, asker)) as found:
             async for meta in found:
                 yield meta
 
@@ -209,7 +220,7 @@ class S3Store:
     def _open(self) -> S3Client:
         from aioloader.storage.s3_client import open_client  # obstore and aiohttp: 0.2 s of imports
 
-        return open_client(self._options, self._bucket)
+        return open_client(self._options, self._bucket, origin=self.origin)
 
     def __repr__(self) -> str:
         shown = [f"{self.location!r}"] if self._bucket else []

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from aioloader.errors import OptionError
+from aioloader.errors import AccessDeniedError, OptionError
 from aioloader.redact import redact_url
 from aioloader.storage.hosts import is_loopback_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 DEFAULT_REGION: Final = "us-east-1"
 _ROLE_VARIABLES = (
@@ -48,10 +48,10 @@ class S3Keys:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class S3Access:
-    """What was found: static ``keys``, or a ``provider`` that obstore calls, or neither (obstore's chain)."""
+    """What was found: static ``keys``, or the ``provider`` of a profile's, or neither (obstore's chain)."""
 
     keys: S3Keys | None
-    provider: Callable[[], Any] | None
+    provider: ProfileKeys | None
     region: str
     endpoint: str | None
 
@@ -67,13 +67,13 @@ def find_access(
 ) -> S3Access:
     """Follow the chain. Reads files, so it is called in a thread. Raises `OptionError` for ``profile``."""
     section = _profile_section(keys, profile, environment)
-    provider: Callable[[], Any] | None = None
+    provider: ProfileKeys | None = None
     if keys is None and not anonymous:
         keys = _keys_of_environment(environment) if profile is None else None
         if keys is None and section is not None:
             keys = _keys_of_section(section)
             if keys is None and _named_profile(profile, environment) is not None:
-                provider = _provider_of_boto3(_named_profile(profile, environment) or "")
+                provider = ProfileKeys(_named_profile(profile, environment) or "")
     found = section or {}
     return S3Access(
         keys=keys,
@@ -171,19 +171,50 @@ def _profile_section(keys: S3Keys | None, profile: str | None, environment: Mapp
     return merged if found else None
 
 
-def _provider_of_boto3(profile: str) -> Callable[[], Any]:
-    """For profiles without static keys: single sign-on, assumed roles, external processes."""
-    try:
-        import boto3
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        raise OptionError(
-            "profile",
-            repr(profile),
-            "a profile with aws_access_key_id and aws_secret_access_key; for single sign-on, roles and "
-            "credential_process, `pip install boto3`",
-        ) from None
-    try:
-        return Boto3CredentialProvider(boto3.Session(profile_name=profile))
-    except Exception as exc:  # botocore's tree, which cannot be imported without it
-        raise OptionError("profile", repr(profile), f"a profile that boto3 can use ({type(exc).__name__})") from None
+class ProfileKeys:
+    """The keys of a profile without static ones, through boto3: single sign-on, assumed roles, external processes.
+
+    Raises `OptionError` where boto3 cannot be had or cannot use the profile. Calling it takes the time it takes.
+    """
+
+    def __init__(self, profile: str) -> None:
+        try:
+            import boto3
+        except ImportError:
+            raise OptionError(
+                "profile",
+                repr(profile),
+                "a profile with aws_access_key_id and aws_secret_access_key; for single sign-on, roles and "
+                "credential_process, `pip install boto3`",
+            ) from None
+        self._profile = profile
+        self._boto3 = boto3
+        self._credentials = self._begin()
+
+    def _begin(self) -> Any:
+        try:
+            credentials = self._boto3.Session(profile_name=self._profile).get_credentials()
+        except Exception as exc:  # botocore's tree, which cannot be imported without it
+            kind = type(exc).__name__
+        else:
+            if credentials is not None:
+                return credentials
+            kind = "it has no credentials"
+        raise OptionError("profile", repr(self._profile), f"a profile that boto3 can use ({kind})")
+
+    def __call__(self, *, anew: bool) -> S3Keys:
+        """The keys as boto3 has them, or fetched ``anew``: it does not know that a store has refused its own.
+
+        Raises `OptionError`, `AccessDeniedError`.
+        """
+        if anew:
+            self._credentials = self._begin()
+        try:
+            now = self._credentials.get_frozen_credentials()
+        except Exception as exc:  # its message may quote what a program printed
+            kind = type(exc).__name__
+        else:
+            return S3Keys(access_key_id=now.access_key, secret_access_key=now.secret_key, session_token=now.token)
+        raise AccessDeniedError(
+            f"the profile {self._profile!r} gave no credentials ({kind})", "", "Renew them, such as by `aws sso login`."
+        )

@@ -13,7 +13,11 @@ from aioloader.runtime.threads import DaemonThreads
 from aioloader.storage.http import HTTPStore
 from aioloader.storage.local import LocalStore
 from aioloader.storage.memory import MemoryStore
+from aioloader.storage.origin_state import state_of
 from aioloader.storage.prefix import PrefixStore
+from aioloader.storage.repeating import repeated
+from aioloader.storage.retry import RETRY
+from aioloader.storage.retrying import RetryingStore
 
 if TYPE_CHECKING:
     from aioloader.types import Store
@@ -98,13 +102,13 @@ def _default_store(kind: str) -> _Rooted:
 async def read_object(url: str | os.PathLike[str], store: Store | None = None) -> bytes:
     """All bytes of the one object that ``url`` names, whatever its scheme; presigned addresses work.
 
-    ``store`` is as in `open_store`. Nothing stays open, except what a store given for a plain key had open.
-    Raises `StoreError`, `OptionError`.
+    ``store`` is as in `open_store`. What may pass is asked for again. Nothing stays open, except what a store given
+    for a plain key had open. Raises `StoreError`, `OptionError`.
     """
     text = os.fspath(url)
     scheme = scheme_of(text)
     if store is not None and scheme is None and not isinstance(store, LocalStore):
-        return await store.get(text)
+        return await RetryingStore(store, RETRY).get(text)
     if scheme is not None and scheme not in _KINDS:
         raise OptionError("url", repr(redact_url(text)), KNOWN)
     kind = _KINDS[scheme] if scheme is not None else "file"
@@ -122,13 +126,14 @@ async def read_object(url: str | os.PathLike[str], store: Store | None = None) -
     finally:
         threads.close()
     try:
-        return await opened.get(name)
+        return await RetryingStore(opened, RETRY).get(name)
     finally:
         await opened.aclose()
 
 
 async def _read_http(text: str, store: HTTPStore | None) -> bytes:
     from aioloader.storage.http_fetch import HTTPFetcher
+    from aioloader.storage.http_root import origin_of
     from aioloader.storage.http_whole_url import WholeURL
 
     options = (store or HTTPStore()).options
@@ -136,6 +141,10 @@ async def _read_http(text: str, store: HTTPStore | None) -> bytes:
     whole.require_private_channel(options, with_options_headers=True)
     fetcher = HTTPFetcher(options)
     try:
-        return await fetcher.fetch(whole.url, shown=whole.shown, headers=whole.headers)
+        return await repeated(
+            state_of(origin_of(whole.url)),
+            RETRY,
+            lambda _: fetcher.fetch(whole.url, shown=whole.shown, headers=whole.headers),
+        )
     finally:
         await fetcher.aclose()

@@ -24,8 +24,9 @@ from aioloader.errors import (
     TransferStalledError,
     TruncatedBodyError,
 )
+from aioloader.storage.repeating import PROGRESS_BYTES
 from aioloader.storage.retry import Retry
-from aioloader.storage.retrying import PROGRESS_BYTES, RetryingStore
+from aioloader.storage.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
 
 if TYPE_CHECKING:

@@ -1,0 +1,121 @@
+"""One request made again: failures that may pass are repeated, refusals answered by pacing, within a budget."""
+
+from __future__ import annotations
+
+import asyncio
+from random import random
+from time import monotonic
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from aioloader.errors import ConnectFailedError, StoreError, ThrottledError, TransferStalledError
+from aioloader.types import Partial
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aioloader.storage.origin_state import OriginState
+    from aioloader.storage.retry import Retry
+    from aioloader.types import ByteRange
+
+T = TypeVar("T")
+
+PROGRESS_BYTES: Final = 65_536
+"""So much more of a body, and its attempts are counted anew: less would let a server keep us busy for ever."""
+
+_LOOK_S: Final = 0.5
+_ATTEMPTS_AT_FIRST: Final = 2
+"""Connections tried to an origin that never answered: its address is likely wrong."""
+
+
+async def repeated(
+    origin: OriginState,
+    retry: Retry,
+    attempt: Callable[[Partial | None], Awaitable[T]],
+    byte_range: ByteRange | None = None,
+) -> T:
+    """What ``attempt`` gives, asked as often as ``retry`` says; it is told what came of a body that broke off.
+
+    Raises the last attempt's `StoreError`, which says how many there were. Cancelling ends the attempt or the wait.
+    """
+    began_s = monotonic()
+    attempts = failures = 0
+    partial: Partial | None = None
+    while True:
+        if not origin.pace.is_free:
+            await _turn(origin)
+        attempts += 1
+        sent_s = monotonic()
+        try:
+            answer = await attempt(partial)
+        except StoreError as exc:
+            error = exc
+        else:
+            origin.answered(monotonic())
+            return answer
+        now_s = monotonic()
+        before, partial = partial, error.partial if isinstance(error.partial, Partial) else None
+        failures = 1 if _has_moved(before, partial) else failures + 1
+        if isinstance(error, ThrottledError):
+            origin.refused(now_s, now_s - sent_s, _bounded(error.retry_after_s, retry))
+        elif isinstance(error, ConnectFailedError | TransferStalledError):
+            origin.counts.troubles += 1
+        wait_s = _wait_s(origin, retry, error, failures, now_s - began_s)
+        if wait_s is None:
+            raise error.after(attempts, byte_range)
+        budget_s = origin.budget.book(now_s)
+        if now_s - began_s + budget_s > retry.deadline_s:
+            origin.budget.give_back()
+            raise error.after(attempts, byte_range)
+        origin.counts.retries += 1
+        origin.counts.resumed += partial is not None
+        error.__traceback__ = None  # its frames hold what came, and this frame holds it
+        del error
+        await _wait(origin, wait_s, budget_s)
+
+
+def _wait_s(origin: OriginState, retry: Retry, error: StoreError, failures: int, elapsed_s: float) -> float | None:
+    """Seconds until the next attempt; None where there is to be none."""
+    most = retry.attempts
+    if isinstance(error, ConnectFailedError) and not origin.has_answered:
+        most = min(most, _ATTEMPTS_AT_FIRST)
+    wait_s = retry.wait_s(failures, random(), throttled=isinstance(error, ThrottledError))
+    if error.retry_after_s is not None:
+        if error.retry_after_s > retry.longest_retry_after_s:
+            return None
+        wait_s = max(wait_s, error.retry_after_s)
+    if not error.is_transient or failures >= most or elapsed_s + wait_s > retry.deadline_s:
+        return None
+    return wait_s
+
+
+async def _turn(known: OriginState) -> None:
+    """Wait for the origin's pace; at once while nothing was refused."""
+    wait_s = known.pace.book(monotonic())
+    if wait_s > 0:
+        try:
+            await asyncio.sleep(wait_s)
+        except asyncio.CancelledError:
+            known.pace.give_back()
+            raise
+
+
+async def _wait(known: OriginState, wait_s: float, budget_s: float) -> None:
+    """Wait before another attempt; no longer than ``wait_s`` once the origin answers well again."""
+    try:
+        await asyncio.sleep(wait_s)
+        left_s = budget_s - wait_s
+        while left_s > 0 and not known.budget.is_solvent:
+            await asyncio.sleep(min(left_s, _LOOK_S))
+            left_s -= _LOOK_S
+    except asyncio.CancelledError:
+        known.budget.give_back()
+        raise
+
+
+def _bounded(retry_after_s: float | None, retry: Retry) -> float | None:
+    """What all others wait, too: no store may stop a run for a year by one answer."""
+    return None if retry_after_s is None else min(retry_after_s, retry.longest_retry_after_s)
+
+
+def _has_moved(before: Partial | None, now: Partial | None) -> bool:
+    return now is not None and len(now.body) - (len(before.body) if before is not None else 0) >= PROGRESS_BYTES

@@ -91,6 +91,8 @@ def _generic_failure(text: str) -> tuple[type[StoreError], str, str]:
         return TransferStalledError, "no answer within the deadline", "Check the store's load, or raise idle_timeout_s."
     if re.search(r"kind: (Interrupted|Decode)|IncompleteMessage|UnexpectedEof|end of file before", text):
         return TruncatedBodyError, "the connection broke before the whole answer was there", _RUN_AGAIN
+    if re.search(r"NotPartial|UnexpectedRange|non-partial response", text):
+        return RangeNotHonouredError, "other bytes came than the range that was asked for", "Read whole objects."
     if re.search(r"Wanted range starting at|InvalidRange|InvalidGetRange", text):
         return RangeNotHonouredError, "the range lies outside the object", "Check the range, or list the dataset again."
     return ServerFailedError, "the store's answer could not be used", "Check that endpoint= is this kind of store."

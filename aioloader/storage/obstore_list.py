@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from obstore.store import AzureStore, GCSStore, S3Store
 
-PAGE_OBJECTS = 1000
-"""Objects a page, which is what the services send in one answer."""
+PAGE_OBJECTS = 100
+"""Objects that obstore gives at once: fewer than a service sends, for what it holds back is lost with the next page."""
 
 
 class Listing:

@@ -31,29 +31,19 @@ SIGNED_FOR: Final = timedelta(minutes=15)
 """Longer than any one transfer, shorter than what a leaked URL should live."""
 MAX_HEADS: Final = 16
 """Signers kept for odd folders; each is a connection pool of obstore's that is never used."""
-LOOK_AGAIN_S: Final = 300.0
+LOOK_AGAIN_S = 300.0
 """After so long a profile's provider is asked again: boto3 renews what ends within ten minutes."""
 
 
 class S3Signer:
     """Made in a thread (it reads files, and asks a profile's provider for its first keys); used on one loop."""
 
-    def __init__(
-        self,
-        options: S3Options,
-        access: S3Access,
-        http: HTTPOptions,
-        bucket: str,
-        *,
-        origin: str,
-        look_again_s: float = LOOK_AGAIN_S,
-    ) -> None:
+    def __init__(self, options: S3Options, access: S3Access, http: HTTPOptions, bucket: str, *, origin: str) -> None:
         self._options = options
         self._access = access
         self._http = http
         self._bucket = bucket
         self._origin = origin
-        self._look_again_s = look_again_s
         self.bucket_url = bucket_url(access.endpoint, access.region, bucket)
         self._authorities = Path(http.ca_file).read_bytes() if http.ca_file is not None else None
         provider = access.provider
@@ -84,7 +74,7 @@ class S3Signer:
             )
         if self._options.anonymous:
             return URL(f"{self.bucket_url}/{quote(key, safe='/~')}", encoded=True)
-        if self._access.provider is not None and monotonic() - self._looked_s > self._look_again_s:
+        if self._access.provider is not None and monotonic() - self._looked_s > LOOK_AGAIN_S:
             await self._look_again(self._access.provider)
         head, rest = parts
         store = self.store if head is None else self._store_below(head)
@@ -144,7 +134,7 @@ class S3Signer:
         self._is_looking = True
         try:
             if not await self._ask(lambda: provider(anew=False)):
-                self._looked_s = monotonic() - 0.9 * self._look_again_s  # soon: there is little time left
+                self._looked_s = monotonic() - 0.9 * LOOK_AGAIN_S  # soon: there is little time left
         finally:
             self._is_looking = False
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import random
 import re
 import traceback
 from contextlib import asynccontextmanager
+from hashlib import md5
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
@@ -20,6 +22,7 @@ from aiohttp import web
 from aioloader.errors import (
     AccessDeniedError,
     BodyTooLargeError,
+    ObjectChangedError,
     OptionError,
     ServerFailedError,
     StoreError,
@@ -28,7 +31,10 @@ from aioloader.errors import (
 )
 from aioloader.storage.azure import AzureStore
 from aioloader.storage.gcs import GCSStore
+from aioloader.storage.retry import Retry
+from aioloader.storage.retrying import RetryingStore
 from aioloader.testing.store_contract import StoreContract
+from aioloader.types import Partial, SampleRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -39,6 +45,10 @@ WHEN = "Mon, 23 Nov 2026 07:00:00 GMT"
 SAS = "sv=2026-01-01&sig=CANARY"
 
 
+def etag_of(body: bytes) -> str:
+    return f'"{md5(body, usedforsecurity=False).hexdigest()}"'
+
+
 class FakeCloud:
     """One bucket (or container) ``b``; GCS' XML API, or Azure's below ``/acct``."""
 
@@ -47,6 +57,11 @@ class FakeCloud:
         self.requests: list[web.Request] = []
         self.fail_with: tuple[int, str] | None = None
         self.cut_at: int | None = None
+        self.cuts: list[int] = []
+        self.ignores_if_match = False
+        self.ignores_range = False
+        self.weak = ""
+        self.page_keys = 5000
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -60,44 +75,58 @@ class FakeCloud:
         body = self.objects.get(unquote(path.removeprefix("/")))
         if body is None:
             return web.Response(status=404, text="<Error><Code>NoSuchKey</Code></Error>")
-        headers = {"ETag": '"e1"', "Last-Modified": WHEN}
+        etag = self.weak + etag_of(body)
+        headers = {"ETag": etag, "Last-Modified": WHEN}
+        if not self.ignores_if_match and request.headers.get("If-Match", etag) != etag:
+            return web.Response(status=412, text="<Error><Code>PreconditionFailed</Code></Error>")
         if request.method == "HEAD":  # aiohttp itself tells no length of an empty body
             return web.Response(headers={**headers, "Content-Length": str(len(body))})
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
-        if asked is None:
-            if self.cut_at is not None:
-                return await self._cut(request, body, headers)
+        if asked is None or self.ignores_range:
+            cut_at = self.cuts.pop(0) if self.cuts else self.cut_at
+            if cut_at is not None:
+                return await self._cut(request, 200, body, headers, cut_at)
             return web.Response(body=body, headers=headers)
         start, stop = int(asked[1]), min(int(asked[2]) + 1, len(body))
         if start >= len(body):
             return web.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
+        if self.cuts:
+            return await self._cut(request, 206, body[start:stop], headers, self.cuts.pop(0))
         return web.Response(status=206, body=body[start:stop], headers=headers)
 
-    async def _cut(self, request: web.Request, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={**headers, "Content-Length": str(len(body))})
+    async def _cut(
+        self, request: web.Request, status: int, body: bytes, headers: dict[str, str], at: int
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(body))})
         await response.prepare(request)
-        await response.write(body[: self.cut_at])
+        await response.write(body[:at])
+        await asyncio.sleep(0.02)  # what was written leaves first
         assert request.transport is not None
         request.transport.close()
         return response
 
     def _listing(self, request: web.Request) -> str:
-        found = [key for key in sorted(self.objects) if key.startswith(request.query.get("prefix", ""))]
+        query = request.query
+        after = query.get("continuation-token") or query.get("marker") or query.get("start-after", "")
+        found = [key for key in sorted(self.objects) if key.startswith(query.get("prefix", "")) and key > after]
+        found, more = found[: self.page_keys], found[self.page_keys :]
+        token = found[-1] if more else ""
         if request.query.get("comp") == "list":
             blobs = "".join(
                 f"<Blob><Name>{escape(key)}</Name><Properties><Last-Modified>{WHEN}</Last-Modified>"
                 f"<Content-Length>{len(self.objects[key])}</Content-Length><Content-Type>x/y</Content-Type>"
-                "<Etag>e1</Etag></Properties></Blob>"
+                f"<Etag>{etag_of(self.objects[key])[1:-1]}</Etag></Properties></Blob>"  # Azure leaves out the quotes
                 for key in found
             )
-            return f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker/></EnumerationResults>"
+            return f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{token}</NextMarker></EnumerationResults>"
         contents = "".join(
             f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key])}</Size>"
-            "<LastModified>2026-11-23T07:00:00.000Z</LastModified><ETag>e1</ETag></Contents>"
+            f"<LastModified>2026-11-23T07:00:00.000Z</LastModified><ETag>{etag_of(self.objects[key])}</ETag></Contents>"
             for key in found
         )
-        return f"<ListBucketResult>{contents}</ListBucketResult>"
+        following = f"<NextContinuationToken>{token}</NextContinuationToken>" if more else ""
+        return f"<ListBucketResult>{contents}{following}</ListBucketResult>"
 
 
 @asynccontextmanager
@@ -171,6 +200,120 @@ async def test_a_cut_body_is_an_error_and_no_short_sample() -> None:
             with pytest.raises(TruncatedBodyError, match="whole answer"):
                 await store.get("a")
             await store.aclose()
+
+
+BIG = random.Random(0).randbytes(400_000)
+CLOUDS = pytest.mark.parametrize("at", [lambda cloud: gcs(cloud).at("gs://b"), lambda cloud: azure(cloud).at("az://b")])
+QUICK = Retry(base_s=0.001)
+
+
+def ranges_of(cloud: FakeCloud) -> list[tuple[str, str]]:
+    """What was asked for: ranges, and the version they must be of."""
+    return [(request.headers.get("Range", ""), request.headers.get("If-Match", "")) for request in cloud.requests]
+
+
+@CLOUDS
+@pytest.mark.parametrize("byte_range", [None, (1000, 390_000)])
+async def test_a_body_that_breaks_off_is_resumed(at: Any, byte_range: tuple[int, int] | None) -> None:
+    async with fake_cloud({"a": BIG}) as cloud:
+        store = RetryingStore(at(cloud), QUICK)
+        cloud.cuts = [200_000, 100_000]
+        start, stop = byte_range or (0, len(BIG))
+        assert await store.get("a", byte_range) == BIG[start:stop]
+        first, second, third = ranges_of(cloud)
+        assert first == (f"bytes={start}-{stop - 1}" if byte_range else "", "")
+        begins = [int(asked.removeprefix("bytes=").partition("-")[0]) for asked, _ in (second, third)]
+        assert start + 65_536 <= begins[0] <= start + 200_000
+        assert begins[0] + 65_536 <= begins[1] <= begins[0] + 100_000
+        assert {tag for _, tag in (second, third)} == {etag_of(BIG)}
+        assert {asked.partition("-")[2] for asked, _ in (second, third)} == {str(stop - 1)}
+        await store.aclose()
+
+
+@CLOUDS
+async def test_a_small_body_that_breaks_off_is_asked_for_anew(at: Any) -> None:
+    async with fake_cloud({"a": BIG[:50_000]}) as cloud:
+        store = RetryingStore(at(cloud), QUICK)
+        cloud.cuts = [20_000]
+        assert await store.get("a") == BIG[:50_000]
+        assert ranges_of(cloud) == [("", "")] * 2
+        await store.aclose()
+
+
+@CLOUDS
+@pytest.mark.parametrize("ignores_if_match", [False, True])
+async def test_a_body_replaced_after_it_broke_off_is_an_error(at: Any, *, ignores_if_match: bool) -> None:
+    async with fake_cloud({"a": BIG}) as cloud:
+        store = at(cloud)
+        cloud.cuts = [200_000]
+        cloud.ignores_if_match = ignores_if_match
+        with pytest.raises(TruncatedBodyError) as caught:
+            await store.get("a")
+        assert isinstance(caught.value.partial, Partial)
+        cloud.objects["a"] = BIG[::-1]
+        with pytest.raises(ObjectChangedError, match="List the dataset again"):
+            await store.get_rest("a", caught.value.partial)
+        await store.aclose()
+
+
+@CLOUDS
+async def test_without_a_strong_tag_or_ranges_the_whole_is_asked_for_anew(at: Any) -> None:
+    async with fake_cloud({"a": BIG}) as cloud:
+        store = RetryingStore(at(cloud), QUICK)
+        cloud.weak, cloud.cuts = "W/", [200_000]
+        assert await store.get("a") == BIG
+        assert ranges_of(cloud) == [("", "")] * 2
+        cloud.weak, cloud.cuts, cloud.ignores_range = "", [200_000], True
+        assert await store.get("a") == BIG
+        assert len(cloud.requests) == 5
+        await store.aclose()
+
+
+@CLOUDS
+async def test_a_body_cut_for_ever_is_named(at: Any) -> None:
+    async with fake_cloud({"a": BIG}) as cloud:
+        store = RetryingStore(at(cloud), QUICK)
+        cloud.cuts = [10] * 50
+        with pytest.raises(TruncatedBodyError, match="attempt 6") as caught:
+            await store.get("a")
+        assert caught.value.partial is None
+        assert len(cloud.requests) == 6
+        await store.aclose()
+
+
+@CLOUDS
+async def test_an_object_is_read_as_it_was_listed(at: Any) -> None:
+    async with fake_cloud({"a": BIG, "b": b"small"}) as cloud:
+        base = at(cloud)
+        store = RetryingStore(base, QUICK)
+        known = {meta.key: SampleRef(index=0, key=meta.key, etag=meta.etag) async for meta in store.list()}
+        assert known["a"].etag == etag_of(BIG)
+        for key, body in (("a", BIG), ("b", b"small")):
+            assert await store.get(key, None, known[key]) == body
+            assert await store.get(key, (1, 4), known[key]) == body[1:4]
+            assert cloud.requests[-1].headers["If-Match"] == etag_of(body)
+            cloud.objects[key] = body[::-1]
+            for cloud.ignores_if_match in (False, True):
+                for byte_range in (None, (1, 4)):
+                    with pytest.raises(ObjectChangedError, match=f"://b/{key}.*List the dataset again"):
+                        await store.get(key, byte_range, known[key])
+        await store.aclose()
+
+
+@CLOUDS
+async def test_a_listing_goes_on_where_it_broke_off(at: Any) -> None:
+    objects = {f"{number:04}": b"" for number in range(2500)}
+    async with fake_cloud(objects) as cloud:
+        cloud.page_keys = 1000
+        store = RetryingStore(at(cloud), QUICK)
+        found = []
+        async for meta in store.list():
+            found.append(meta.key)
+            if len(found) in (500, 1500):
+                cloud.fail_with = 503, "<Error><Code>Busy</Code></Error>"
+                asyncio.get_running_loop().call_later(0.05, setattr, cloud, "fail_with", None)
+        assert found == sorted(objects)
+        await store.aclose()
 
 
 async def test_the_first_bytes_of_an_empty_object_are_empty() -> None:

@@ -67,6 +67,7 @@ CASES = [
     Case("generic 403", generic(ANSWER + "403 Forbidden: x"), AccessDeniedError),
     Case("generic 401", generic(ANSWER + "401 Unauthorized: x"), AccessDeniedError),
     Case("generic 400", generic(ANSWER + "400 Bad Request: x"), RequestRefusedError, "400"),
+    Case("not partial", generic("Received non-partial response when range requested"), RangeNotHonouredError),
     Case("generic 412", generic(ANSWER + "412 Precondition Failed: x"), ObjectChangedError),
     Case("generic 416", generic(ANSWER + "416 Range Not Satisfiable: x"), RangeNotHonouredError),
     Case("generic 429", generic(ANSWER + "429 Too Many Requests: x"), ThrottledError),

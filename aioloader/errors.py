@@ -169,9 +169,13 @@ class ObjectNotFoundError(StoreError):
 
 
 class AccessDeniedError(StoreError):
-    """The store refused the credentials (401, 403). Never skipped."""
+    """The store refused the credentials (401, 403). Never skipped.
+
+    ``clock_ahead_s`` is how far this machine's clock is ahead of the store's, where the answer told the time.
+    """
 
     skippable = False
+    clock_ahead_s: float | None = None
 
 
 class ConnectFailedError(StoreError):

@@ -7,13 +7,14 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from aioloader.errors import (
+    AccessDeniedError,
     BodyTooLargeError,
     RangeNotHonouredError,
     RequestRefusedError,
     StoreError,
     TruncatedBodyError,
 )
-from aioloader.storage.clock_skew import is_about_time, offset_by_date, skew_error
+from aioloader.storage.clock_skew import ahead_by_date
 from aioloader.storage.http_errors import changed, status_error
 from aioloader.storage.pins import is_another
 from aioloader.types import Partial
@@ -130,14 +131,12 @@ async def drain_small(answer: Answer) -> bytes:
 async def refusal(answer: Answer, shown: str, byte_range: ByteRange | None) -> StoreError:
     """The error for an answer that is no success, with the store's own code word where it sent one."""
     # S3's error page holds the key id and the string to sign: only its code word is taken.
-    body = await drain_small(answer)
-    code = _ERROR_CODE.search(body)
+    code = _ERROR_CODE.search(await drain_small(answer))
     detail = code[1].decode("ascii") if code is not None else ""
-    if is_about_time(detail, body):
-        skewed = skew_error(offset_by_date(answer.headers.get("Date", "")), detail, shown, byte_range)
-        if skewed is not None:
-            return skewed
-    return status_error(answer.status, detail, shown, byte_range, _retry_after_s(answer))
+    error = status_error(answer.status, detail, shown, byte_range, _retry_after_s(answer))
+    if isinstance(error, AccessDeniedError):
+        error.clock_ahead_s = ahead_by_date(answer.headers.get("Date", ""))
+    return error
 
 
 def _retry_after_s(answer: Answer) -> float | None:

@@ -21,7 +21,7 @@ from aioloader.errors import (
     TransferStalledError,
     TruncatedBodyError,
 )
-from aioloader.storage.clock_skew import SKEWED, offset_by_body, skew_error
+from aioloader.storage.clock_skew import ahead_by_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -116,16 +116,14 @@ def translate(exc: BaseException, shown: str, byte_range: ByteRange | None = Non
 
     text = str(exc)
     status, code = _STATUS.search(text), _CODE.search(text)
-    if code is not None and code[1] == SKEWED:
-        skewed = skew_error(offset_by_body(text), SKEWED, shown, byte_range)
-        if skewed is not None:
-            return skewed
     known = _BY_CLASS.get(type(exc).__name__)
     if known is None and status is not None and not _METADATA_SERVICE.search(text):
         error = status_error(int(status[1] or status[2]), code[1] if code else "", shown, byte_range)
     else:
         target, reason, hint = known or _generic_failure(text)
         error = target(f"{reason} ({code[1]})" if code else reason, shown, hint, byte_range)
+    if isinstance(error, AccessDeniedError):
+        error.clock_ahead_s = ahead_by_body(text)
     error.__cause__ = _scrubbed(exc)
     return error
 

@@ -12,17 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from yarl import URL
+
 from aioloader.errors import AccessDeniedError, RangeNotHonouredError, StoreError
 from aioloader.storage.http_fetch import HTTPFetcher
 from aioloader.storage.obstore_list import Listing
 from aioloader.storage.s3_credentials import check_endpoint, find_access
-from aioloader.storage.s3_errors import explained, may_be_renewed, refused_anew
+from aioloader.storage.s3_errors import blames_the_clock, explained, may_be_renewed, refused_anew
 from aioloader.storage.s3_signing import S3Signer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    from yarl import URL
 
     from aioloader.storage.http_options import HTTPOptions
     from aioloader.storage.s3 import S3Options
@@ -83,7 +83,7 @@ class S3Client:
             except StoreError as exc:
                 failure = explained(exc)
             if not await self._is_renewed(failure, generation):
-                raise failure
+                raise await self._by_the_clock(failure)
             try:
                 return await listing.next_page()
             except StoreError as exc:
@@ -93,6 +93,19 @@ class S3Client:
         while metas := await asker(page):
             for meta in metas:
                 yield meta
+
+    async def _by_the_clock(self, failure: StoreError) -> StoreError:
+        """``failure``, with the time by the server's clock where that is wanted and obstore did not tell it."""
+        if not isinstance(failure, AccessDeniedError) or not blames_the_clock(failure) or failure.clock_ahead_s:
+            return failure
+        try:
+            url = URL(self._signer.bucket_url, encoded=True)
+            await self._fetcher.fetch(url, shown=failure.key, byte_range=(0, 1), signed=True)
+        except AccessDeniedError as exc:
+            failure.clock_ahead_s = exc.clock_ahead_s
+        except StoreError:
+            pass
+        return explained(failure)
 
     async def aclose(self) -> None:
         """Close the connections; obstore's own go with its objects."""

@@ -28,7 +28,8 @@ class FakeS3:
     ``"reset"`` (half of the page, then nothing), ``"silent"``; from then on, ``"same token"`` and ``"empty"`` are for
     all of them. ``token_s``: a session token that ``/credentials`` gives is refused so long after it was given; those
     are given unless ``is_down``, and said to end after ``told_s``. ``denies`` is the code word of all its answers, with
-    a message behind a colon; its clock is ``ahead_s``. ``ignores_start_after`` as some services do.
+    a message behind a colon; its clock is ``ahead_s``, which ``tells_time``. ``ignores_start_after`` as some
+    services do.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class FakeS3:
         self.latency_s = latency_s
         self.is_down = False
         self.denies = ""
+        self.tells_time = True
         self.pages: list[dict[str, str]] = []
         self.given: dict[str, float] = {}
         self.asked_for_credentials = 0
@@ -127,8 +129,8 @@ class FakeS3:
     def _error(self, status: int, code: str) -> web.Response:
         now = datetime.now(UTC) + timedelta(seconds=self.ahead_s)
         code, _, message = code.partition(": ")
-        told = f"<Code>{code}</Code><Message>{message}</Message><ServerTime>{now:%Y-%m-%dT%H:%M:%SZ}</ServerTime>"
-        text = f"<Error>{told}</Error>"
+        time = f"<ServerTime>{now:%Y-%m-%dT%H:%M:%SZ}</ServerTime>" if self.tells_time else ""
+        text = f"<Error><Code>{code}</Code><Message>{message}</Message>{time}</Error>"
         date = format_datetime(now.replace(microsecond=0), usegmt=True)
         return web.Response(status=status, text=text, headers={"Date": date}, content_type="application/xml")
 

@@ -27,7 +27,7 @@ from tests.faults.fake_s3 import FakeS3, in_a_thread
 from tests.storage.conftest import run_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tests.storage.conftest import NewStore
@@ -54,6 +54,11 @@ def profile(server: FakeS3, folder: Path, patch: pytest.MonkeyPatch) -> S3Store:
     patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "none"))
     return S3Store(endpoint=server.url, region="us-east-1", profile="mine").at("s3://bbb/")
 
+
+DENIED = (
+    "s3://bbb/0000.bin: fetch failed: the server answered 403 Forbidden (AccessDenied). "
+    "Check the credentials and their rights."
+)
 
 both = pytest.mark.parametrize("make", [container, profile])
 
@@ -130,10 +135,7 @@ async def test_what_is_denied_keeps_its_sentence(tmp_path: Path, monkeypatch: py
         server.denies = "AccessDenied"
         with pytest.raises(AccessDeniedError) as caught:
             await store.get("0000.bin")
-        assert str(caught.value) == (
-            "s3://bbb/0000.bin: fetch failed: the server answered 403 Forbidden (AccessDenied). "
-            "Check the credentials and their rights."
-        )
+        assert str(caught.value) == DENIED
         assert server.refused == 2
         with pytest.raises(AccessDeniedError, match="AccessDenied"):
             await store.size("0000.bin")
@@ -217,35 +219,51 @@ async def _listed(store: Any) -> list[str]:
 CLOCKS = [(1200.0, "20 minutes behind"), (-1200.0, "20 minutes ahead of"), (90_000.0, "25 hours behind")]
 
 
-@pytest.mark.parametrize("denies", ["RequestTimeTooSkewed", "AccessDenied: Request has expired"])
+def requests_of(store: Any) -> list[Callable[[], Awaitable[object]]]:
+    """One of each kind."""
+    return [lambda: store.get("0000.bin"), lambda: store.size("0000.bin"), lambda: _listed(store)]
+
+
+@pytest.mark.parametrize("tells_time", [True, False])
 @pytest.mark.parametrize(("ahead_s", "words"), CLOCKS)
 async def test_a_wrong_clock_is_named(
-    ahead_s: float, words: str, denies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ahead_s: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, tells_time: bool
 ) -> None:
     async with FakeS3(OBJECTS, ahead_s=ahead_s) as server:
-        server.denies = denies
+        server.denies, server.tells_time = "RequestTimeTooSkewed", tells_time
         store = RetryingStore(container(server, tmp_path, monkeypatch), QUICK)
-        requests: list[Awaitable[object]] = [store.get("0000.bin"), store.size("0000.bin")]
-        if denies == "RequestTimeTooSkewed":
-            requests.append(_listed(store))
-        for request in requests:
-            with pytest.raises(
-                AccessDeniedError, match=rf"this machine's clock is {words} the server's.*NTP"
-            ) as caught:
-                await request
+        for request in requests_of(store):
+            with pytest.raises(AccessDeniedError) as caught:
+                await request()
+            assert f"failed: this machine's clock is {words} the server's, which refuses" in str(caught.value)
+            assert str(caught.value).endswith("Set it (NTP), and run again.")
             assert not caught.value.is_transient
             assert not caught.value.skippable
-        assert server.refused == len(requests) + 2  # a size takes HEAD, GET of a byte, and GET to know why
+        # A size takes HEAD, GET of a byte, and GET to know why; a listing that does not tell the time one GET more.
+        assert server.refused == (5 if tells_time else 6)
         assert server.asked_for_credentials == 1
         await store.aclose()
 
 
-async def test_a_clock_that_is_right_is_not_blamed() -> None:
-    async with FakeS3(OBJECTS) as server:
+@pytest.mark.parametrize(("ahead_s", "words"), CLOCKS)
+async def test_what_a_wrong_clock_signed_is_denied_by_some(ahead_s: float, words: str) -> None:
+    async with FakeS3(OBJECTS, ahead_s=ahead_s) as server:
         server.denies = "AccessDenied: Request has expired"
         store = S3Store(endpoint=server.url, region="us-east-1", **KEYS).at("s3://bbb/")
-        with pytest.raises(AccessDeniedError, match=r"403 Forbidden \(AccessDenied\). Check the credentials"):
+        for request in requests_of(store)[:2]:
+            with pytest.raises(AccessDeniedError, match=rf"his machine's clock is {words} the server's.*et it \(NTP\)"):
+                await request()
+        await store.aclose()
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, -600.0, 600.0])
+async def test_a_clock_that_is_right_is_not_blamed(ahead_s: float) -> None:
+    async with FakeS3(OBJECTS, ahead_s=ahead_s) as server:
+        server.denies = "AccessDenied"
+        store = S3Store(endpoint=server.url, region="us-east-1", **KEYS).at("s3://bbb/")
+        with pytest.raises(AccessDeniedError) as caught:
             await store.get("0000.bin")
+        assert str(caught.value) == DENIED
         await store.aclose()
 
 

@@ -6,6 +6,9 @@ import asyncio
 import json
 import pickle
 import re
+import shutil
+import subprocess
+import sys
 import traceback
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -257,6 +260,29 @@ class TestCeph(OnAnyService):
             await unknown.get("a.bin")
         await wrong.aclose()
         await unknown.aclose()
+
+    @pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
+    @pytest.mark.parametrize(("shift", "words"), [("-20m", "20 minutes behind"), ("+20m", "20 minutes ahead of")])
+    def test_a_wrong_clock_is_named(self, shift: str, words: str) -> None:
+        bucket = self.service.new_bucket({"a.bin": b"abc"})
+        keys = {"access_key_id": self.service.access_key_id, "secret_access_key": self.service.secret_access_key}
+        program = (
+            "import asyncio; from aioloader.storage.s3 import S3Store\n"
+            "async def main():\n"
+            f"    store = S3Store(endpoint={self.service.endpoint!r}, **{keys}).at('s3://{bucket}')\n"
+            "    for one in (store.get('a.bin'), anext(aiter(store.list()))):\n"
+            "        try: print(await one)\n"
+            "        except Exception as exc: print(exc)\n"
+            "    await store.aclose()\n"
+            "asyncio.run(main())"
+        )
+        done = subprocess.run(
+            ["faketime", "-f", shift, sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        got, listed = done.stdout.splitlines()
+        assert f"this machine's clock is {words} the server's" in listed
+        # The gateway takes what is signed in its future; what was signed in its past has run out.
+        assert (got == "b'abc'") if shift == "+20m" else (f"clock is {words} the server's" in got)
 
     async def test_anonymous_reads_what_is_public_and_nothing_else(self) -> None:
         bucket = await asyncio.to_thread(self.service.new_bucket, {"public ü//x": b"abc", "private": b"no"})

@@ -25,7 +25,7 @@ class FakeS3:
     """One bucket, ``bbb``, at ``url``. Signatures are not checked, session tokens are.
 
     ``page_keys`` entries are on a page of a listing; ``page_faults`` are what its first requests meet: ``"503"``,
-    ``"reset"`` (half of the page, then nothing), ``"silent"``; from then on, ``"same token"`` and ``"empty"`` are for
+    ``"reset"`` (half of the page, then nothing), ``"silent"``, ``"good"``; from then on, ``"same token"`` and ``"empty"`` are for
     all of them. ``token_s``: a session token that ``/credentials`` gives is refused so long after it was given; those
     are given unless ``is_down``, and said to end after ``told_s``. ``denies`` is the code word of all its answers, with
     a message behind a colon; its clock is ``ahead_s``, which ``tells_time``. ``ignores_start_after`` as some
@@ -136,7 +136,7 @@ class FakeS3:
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         fault = self.page_faults[0] if self.page_faults else ""
-        if fault in ("503", "reset", "silent"):
+        if fault in ("503", "reset", "silent", "good"):
             self.page_faults.pop(0)
         self.pages.append(dict(request.query) | {"fault": fault})
         if fault == "503":

@@ -80,11 +80,13 @@ async def test_a_page_of_a_bucket_is_asked_for_again(case: Case) -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_object_is_lost_or_repeated(seed: int, *, ignores_start_after: bool) -> None:
     draw = random.Random(seed)
-    faults = draw.choices(("503", "reset", "good"), k=30)
-    async with FakeS3(OBJECTS, page_keys=draw.choice((7, 100, 333)), ignores_start_after=ignores_start_after) as server:
-        server.page_faults = faults
+    faults = draw.choices(("503", "reset", "good", "good", "good"), k=40)
+    page_keys = draw.choice((30, 100, 333))
+    async with FakeS3(OBJECTS, page_keys=page_keys, ignores_start_after=ignores_start_after) as server:
+        server.page_faults = list(faults)
         found = await listed(s3(server), retry=Retry(base_s=0, throttled_base_s=0, attempts=40))
     assert found == sorted(OBJECTS)
+    assert len(server.pages) > 3000 // page_keys + 1
 
 
 async def test_a_listing_goes_on_behind_the_last_page() -> None:

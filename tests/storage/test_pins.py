@@ -23,6 +23,7 @@ from aioloader.storage.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
 from aioloader.types import SampleRef, VersionedStore
 from tests.faults.test_epochs import serving
+from tests.storage.conftest import run_bucket
 
 if TYPE_CHECKING:
     from aioloader.types import ByteRange, Store
@@ -125,6 +126,15 @@ def check(found: bytes | ObjectChangedError, case: Case) -> None:
     else:
         assert isinstance(found, ObjectChangedError)
         assert re.search(ANOTHER, str(found))
+
+
+@pytest.mark.parametrize("byte_range", [None, (0, 1)])
+async def test_the_server_is_told_which_version(byte_range: ByteRange | None, http: NewStore) -> None:
+    async with run_bucket({KEY: BODY}) as server:  # its answers have no ETag
+        for etag in (OURS, "W/" + OURS):
+            start, stop = byte_range or (0, len(BODY))
+            assert await got(http().at(server.url), etag, byte_range) == BODY[start:stop]
+        assert [request.headers.get("If-Match") for request in server.requests] == [OURS, None]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -29,7 +29,7 @@ class FakeS3:
     all of them. ``token_s``: a session token that ``/credentials`` gives is refused so long after it was given; those
     are given unless ``is_down``, and said to end after ``told_s``. ``denies`` is the code word of all its answers, with
     a message behind a colon; its clock is ``ahead_s``, which ``tells_time``. ``ignores_start_after`` as some
-    services do.
+    services do. It is too ``busy`` for so many objects.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class FakeS3:
         self.is_down = False
         self.denies = ""
         self.tells_time = True
+        self.busy = 0
         self.pages: list[dict[str, str]] = []
         self.given: dict[str, float] = {}
         self.asked_for_credentials = 0
@@ -109,6 +110,9 @@ class FakeS3:
         body = self.objects.get(key)
         if body is None:
             return self._error(404, "NoSuchKey")
+        if self.busy:
+            self.busy -= 1
+            return self._error(503, "SlowDown")
         etag = f'"{md5(body, usedforsecurity=False).hexdigest()}"'
         if request.headers.get("If-Match", etag) != etag:
             return self._error(412, "PreconditionFailed")

@@ -195,6 +195,14 @@ def test_a_manifest_is_asked_for_again() -> None:
         assert list(data.keys) == ["a.bin", "b.bin"]
 
 
+def test_a_manifest_in_a_bucket_is_asked_for_again() -> None:
+    with in_a_thread(FakeS3({"rows.csv": b"key,label\na.bin,1\n"})) as server:
+        server.busy = 2
+        store = S3Store(endpoint=server.url, region="us-east-1", **KEYS)
+        assert len(al.manifest("s3://bbb/rows.csv", store=store)) == 1
+        assert server.asked["rows.csv"] == 3
+
+
 class Flaky:
     """A user's store without pages: its listing breaks off at ``breaks``, and may come in another order then."""
 

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 class FakeS3:
     """One bucket, ``bbb``, at ``url``. Signatures are not checked, session tokens are.
 
-    ``page_keys`` entries are on a page of a listing; ``page_faults`` are what its first requests meet: ``"503"``,
-    ``"reset"`` (half of the page, then nothing), ``"silent"``, ``"good"``; from then on, ``"same token"`` and ``"empty"`` are for
-    all of them. ``token_s``: a session token that ``/credentials`` gives is refused so long after it was given; those
-    are given unless ``is_down``, and said to end after ``told_s``. ``denies`` is the code word of all its answers, with
-    a message behind a colon; its clock is ``ahead_s``, which ``tells_time``. ``ignores_start_after`` as some
-    services do. It is too ``busy`` for so many objects.
+    ``page_keys`` entries are on a page of a listing. ``page_faults`` are what its first requests meet, in turn:
+    ``"503"``, ``"reset"`` (half of the page, then nothing), ``"silent"`` or ``"good"``; all further ones meet ``"same
+    token"`` or ``"empty"`` once it is reached. ``ignores_start_after`` as some services do.
+
+    ``token_s``: a session token that ``/credentials`` gives is refused so long after it was given; those are given
+    unless ``is_down``, and said to end after ``told_s``. ``denies`` is the code word of all answers, with a message
+    behind a colon. Its clock is ``ahead_s``, which ``tells_time``. It is too ``busy`` for so many objects.
     """
 
     def __init__(

@@ -64,7 +64,11 @@ class CloudClient:
 
 
 class CloudStore:
-    """What GCS and Azure share; the subclasses name the schemes and make the client."""
+    """What GCS and Azure share; the subclasses name the schemes and make the client.
+
+    Where the credentials are obstore's to fetch and the service refuses them, they are fetched anew, once for all
+    requests, and each is made once more.
+    """
 
     _schemes: tuple[str, ...] = ()
     _example = ""

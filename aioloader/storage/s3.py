@@ -78,9 +78,10 @@ class S3Store:
 
     ``endpoint`` is the service's address for anything but AWS (else ``AWS_ENDPOINT_URL_S3``,
     ``AWS_ENDPOINT_URL`` or the profile's). Credentials come from the options, the environment, ``profile``
-    and the machine's role, in boto's order; ``anonymous=True`` sends none. ``request_payer=True`` pays for
-    requests to a requester-pays bucket. ``ca_file`` (PEM) is trusted besides the system's authorities.
-    ``connect_timeout_s`` covers look-up, connection and handshake each, ``idle_timeout_s`` the wait between
+    and the machine's role, in boto's order; ``anonymous=True`` sends none. Those of roles, and of profiles without
+    static keys, are renewed in time, and where the service refuses them: what was refused is asked for once more.
+    ``request_payer=True`` pays for requests to a requester-pays bucket. ``ca_file`` (PEM) is trusted besides the
+    system's authorities. ``connect_timeout_s`` covers look-up, connection and handshake each, ``idle_timeout_s`` the wait between
     bytes; larger objects than ``max_object_bytes`` are refused. ``transport`` as in `HTTPStore`. Nothing is
     retried here.
 

@@ -92,7 +92,10 @@ def test_an_epoch_outlives_its_credentials(
     assert ids == list(range(600))
     clients = 2 if use_multiprocessing else 1
     assert clients < server.asked_for_credentials <= clients * (took_s + 2)
-    assert counts.refreshed == server.asked_for_credentials - clients
+    if use_multiprocessing:  # a worker writes its counts from time to time
+        assert 0 < counts.refreshed <= server.asked_for_credentials - clients
+    else:
+        assert counts.refreshed == server.asked_for_credentials - clients
     assert counts.retries == 0
     assert server.refused <= 64 * counts.refreshed
 

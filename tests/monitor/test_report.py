@@ -7,8 +7,9 @@ from dataclasses import FrozenInstanceError, dataclass
 import pytest
 
 from aioloader.monitor import stats
+from aioloader.monitor.histogram import LatencyHistogram
 from aioloader.monitor.report import human_bytes, human_time, render
-from aioloader.monitor.stats import Counters
+from aioloader.monitor.stats import Counters, EngineStats, RequestCounts, freeze_latency
 
 KNOBS = {"concurrency": "64 (auto)", "workers": "2"}
 
@@ -118,3 +119,16 @@ def test_failures_and_copies_have_a_line_only_where_there_are_some(clock: list[f
     text = render(counters.freeze(), KNOBS, "memory:///")
     assert "3 samples failed, 3 stand-ins delivered" in text
     assert "4 batches copied" in text
+
+
+def test_renewed_credentials_have_a_line_where_there_are_some(clock: list[float]) -> None:
+    counters = Counters()
+    asked_at = counters.asked()
+    clock[0] += 1
+    counters.received(asked_at, 10, 0)
+    lag = freeze_latency(LatencyHistogram())
+    for refreshed, words in ((0, None), (1, "renewed 1 time after"), (3, "renewed 3 times after")):
+        engine = EngineStats(loop_lag=lag, requests=RequestCounts(refreshed=refreshed))
+        text = render(counters.freeze(engine), KNOBS, "memory:///")
+        assert ("credentials" in text) == (words is not None)
+        assert (words or "") in text

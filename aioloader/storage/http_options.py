@@ -43,17 +43,18 @@ _SECRET_NAME = re.compile(r"auth|credential|key|passw|secret|sig|token", re.IGNO
 class HTTPOptions:
     """Options of every request of one store.
 
-    ``headers`` is a mapping or a function that returns one; the function is called for each request, on the
-    event loop, so it must be quick; it is called once more, for all requests at once, where the server refuses what it
+    ``headers`` is a mapping or a function that returns one; the function is called for each request, on the event
+    loop, so it must be quick; it is called once more, for all requests at once, where the server refuses what it
     gave (401, 403). Where it raises, what it gave before is sent. ``proxy`` is ``"env"`` (``HTTP_PROXY``,
-    ``HTTPS_PROXY``, ``NO_PROXY``; loopback is never proxied), an address, or None. ``ca_file`` (PEM) is trusted besides the system's
-    authorities; certificates are always verified. ``max_connections`` bounds the pool of one event loop.
-    ``connect_timeout_s`` covers name look-up, connection and handshake each; ``idle_timeout_s`` the wait for
-    the first byte and between bytes; a transfer that moves less than ``floor_bytes_per_s`` for ``floor_window_s``
-    is given up (unless the line is narrow for all of them). Larger objects than ``max_object_bytes`` are refused.
-    ``transport`` is ``"aiohttp"``; ``"fast"``, a client of our own that costs 0.4 of the CPU and keeps the same
-    promises, over httptools, which the extra ``aioloader[fast]`` brings; or ``"auto"``, the fast one where httptools
-    is installed. Bytes and errors are the same by either, proxies are left to aiohttp by both.
+    ``HTTPS_PROXY``, ``NO_PROXY``; loopback is never proxied), an address, or None. ``ca_file`` (PEM) is trusted
+    besides the system's authorities; certificates are always verified. ``max_connections`` bounds the pool of one
+    event loop. ``connect_timeout_s`` covers name look-up, connection and handshake each; ``idle_timeout_s`` the
+    wait for the first byte and between bytes; a transfer that moves less than ``floor_bytes_per_s`` for
+    ``floor_window_s`` is given up (unless the line is narrow for all of them). Larger objects than
+    ``max_object_bytes`` are refused. ``transport`` is ``"aiohttp"``; ``"fast"``, a client of our own that costs 0.4
+    of the CPU and keeps the same promises, over httptools, which the extra ``aioloader[fast]`` brings; or
+    ``"auto"``, the fast one where httptools is installed. Bytes and errors are the same by either, proxies are left
+    to aiohttp by both.
 
     Raises `OptionError`.
     """

@@ -81,9 +81,9 @@ class S3Store:
     and the machine's role, in boto's order; ``anonymous=True`` sends none. Those of roles, and of profiles without
     static keys, are renewed in time, and where the service refuses them: what was refused is asked for once more.
     ``request_payer=True`` pays for requests to a requester-pays bucket. ``ca_file`` (PEM) is trusted besides the
-    system's authorities. ``connect_timeout_s`` covers look-up, connection and handshake each, ``idle_timeout_s`` the wait between
-    bytes; larger objects than ``max_object_bytes`` are refused. ``transport`` as in `HTTPStore`. Nothing is
-    retried here.
+    system's authorities. ``connect_timeout_s`` covers look-up, connection and handshake each, ``idle_timeout_s`` the
+    wait between bytes; larger objects than ``max_object_bytes`` are refused. ``transport`` as in `HTTPStore`.
+    Nothing is retried here.
 
     Raises `OptionError`.
     """

@@ -25,6 +25,7 @@ from aioloader.errors import (
     StoreError,
 )
 from aioloader.redact import shown_key
+from aioloader.storage.origin_state import state_of
 from aioloader.tree import flatten
 
 if TYPE_CHECKING:
@@ -334,12 +335,17 @@ class Worker:
         self.announce(self._workers)
 
     def describe_in_flight(self, most: int = 5) -> str:
-        """The oldest samples being worked on, and for how long; for `StalledError`."""
+        """The oldest samples being worked on, for how long, and at which attempt; for `StalledError`."""
         now = monotonic()
         oldest = sorted(self.in_flight.copy().values(), key=lambda entry: entry[2])[:most]
         if not oldest:
             return "nothing is in flight"
-        parts = [f"{shown_key(key)} ({stage}, {now - since:.1f} s)" for key, stage, since in oldest]
+        attempts = state_of(self._store.origin).attempts
+        parts = [
+            f"{shown_key(key)} ({stage}, {now - since:.1f} s"
+            + (f", attempt {attempts[key]})" if stage == "fetch" and key in attempts else ")")
+            for key, stage, since in oldest
+        ]
         return f"{len(self.in_flight)} in flight, the oldest: " + ", ".join(parts)
 
     @staticmethod

@@ -23,6 +23,8 @@ class OriginState:
         self.allowance = Allowance()
         self.counts = RequestCounts()
         """Since the process began."""
+        self.attempts: dict[str, int] = {}
+        """By key, of those that are being asked for once more: which attempt it is."""
         self.has_answered = False
         """Whether it ever gave an object: an address that never did is more likely wrong than out of order."""
 

@@ -32,45 +32,52 @@ async def repeated(
     retry: Retry,
     attempt: Callable[[Partial | None], Awaitable[T]],
     byte_range: ByteRange | None = None,
+    key: str = "",
 ) -> T:
     """What ``attempt`` gives, asked as often as ``retry`` says; it is told what came of a body that broke off.
 
-    Raises the last attempt's `StoreError`, which says how many there were. Cancelling ends the attempt or the wait.
+    Which attempt it is can be looked up by ``key`` meanwhile, from the second on. Raises the last attempt's
+    `StoreError`, which says how many there were. Cancelling ends the attempt or the wait.
     """
     began_s = monotonic()
     attempts = failures = 0
     partial: Partial | None = None
-    while True:
-        if not origin.pace.is_free:
-            await _turn(origin)
-        attempts += 1
-        sent_s = monotonic()
-        try:
-            answer = await attempt(partial)
-        except StoreError as exc:
-            error = exc
-        else:
-            origin.answered(monotonic())
-            return answer
-        now_s = monotonic()
-        before, partial = partial, error.partial if isinstance(error.partial, Partial) else None
-        failures = 1 if _has_moved(before, partial) else failures + 1
-        if isinstance(error, ThrottledError):
-            origin.refused(now_s, now_s - sent_s, _bounded(error.retry_after_s, retry))
-        elif isinstance(error, ConnectFailedError | TransferStalledError):
-            origin.counts.troubles += 1
-        wait_s = _wait_s(origin, retry, error, failures, now_s - began_s)
-        if wait_s is None:
-            raise error.after(attempts, byte_range)
-        budget_s = origin.budget.book(now_s)
-        if now_s - began_s + budget_s > retry.deadline_s:
-            origin.budget.give_back()
-            raise error.after(attempts, byte_range)
-        origin.counts.retries += 1
-        origin.counts.resumed += partial is not None
-        error.__traceback__ = None  # its frames hold what came, and this frame holds it
-        del error
-        await _wait(origin, wait_s, budget_s)
+    try:
+        while True:
+            if not origin.pace.is_free:
+                await _turn(origin)
+            attempts += 1
+            sent_s = monotonic()
+            try:
+                answer = await attempt(partial)
+            except StoreError as exc:
+                error = exc
+            else:
+                origin.answered(monotonic())
+                return answer
+            now_s = monotonic()
+            before, partial = partial, error.partial if isinstance(error.partial, Partial) else None
+            failures = 1 if _has_moved(before, partial) else failures + 1
+            if isinstance(error, ThrottledError):
+                origin.refused(now_s, now_s - sent_s, _bounded(error.retry_after_s, retry))
+            elif isinstance(error, ConnectFailedError | TransferStalledError):
+                origin.counts.troubles += 1
+            wait_s = _wait_s(origin, retry, error, failures, now_s - began_s)
+            if wait_s is None:
+                raise error.after(attempts, byte_range)
+            budget_s = origin.budget.book(now_s)
+            if now_s - began_s + budget_s > retry.deadline_s:
+                origin.budget.give_back()
+                raise error.after(attempts, byte_range)
+            origin.counts.retries += 1
+            origin.counts.resumed += partial is not None
+            origin.attempts[key] = attempts + 1
+            error.__traceback__ = None  # its frames hold what came, and this frame holds it
+            del error
+            await _wait(origin, wait_s, budget_s)
+    finally:
+        if origin.attempts:
+            origin.attempts.pop(key, None)
 
 
 def _wait_s(origin: OriginState, retry: Retry, error: StoreError, failures: int, elapsed_s: float) -> float | None:

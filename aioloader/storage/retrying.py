@@ -53,7 +53,9 @@ class RetryingStore:
 
         Raises the last attempt's `StoreError`, which says how many there were. Cancelling ends the attempt or the wait.
         """
-        return await repeated(self._origin_state(), self.retry, partial(self._ask, key, byte_range, known), byte_range)
+        return await repeated(
+            self._origin_state(), self.retry, partial(self._ask, key, byte_range, known), byte_range, key
+        )
 
     def _ask(
         self, key: str, byte_range: ByteRange | None, known: SampleRef | None, so_far: Partial | None

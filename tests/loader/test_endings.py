@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -209,6 +209,24 @@ def test_a_store_that_never_answers_is_a_stall_that_names_what_was_in_flight() -
     with (
         al.Loader(data, decode=al.RawDecoder(), stall_timeout_s=0.2) as loader,
         pytest.raises(errors.StalledError, match=r"8 in flight, the oldest: 0\.bin \(fetch, 0\.\d s\)"),
+    ):
+        next(iter(loader))
+
+
+def test_a_stall_says_at_which_attempt_a_request_is() -> None:
+    class FailsThenSilent(al.MemoryStore):
+        asked: ClassVar[set[str]] = set()
+
+        async def get(self, key: str, byte_range: tuple[int, int] | None = None) -> bytes:
+            if key in self.asked:
+                await asyncio.Event().wait()
+            self.asked.add(key)
+            raise errors.TruncatedBodyError("the body was cut", key)
+
+    data = al.from_samples([("0.bin", 0)], store=FailsThenSilent())
+    with (
+        al.Loader(data, decode=al.RawDecoder(), stall_timeout_s=0.5) as loader,
+        pytest.raises(errors.StalledError, match=r"0\.bin \(fetch, [01]\.\d s, attempt 2\)"),
     ):
         next(iter(loader))
 

@@ -191,8 +191,8 @@ def in_a_thread(server: FakeS3) -> Iterator[FakeS3]:
             await ended.wait()
 
     def run() -> None:
-        loop.run_until_complete(serve())
-        loop.close()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:  # ends answers whose clients have left
+            runner.run(serve())
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -33,8 +33,8 @@ class CoalescingStore:
 
     def __init__(self, base: InformedStore) -> None:
         self.base = base
-        self._in_flight: dict[tuple[str, ByteRange | None], list[Told]] = {}
-        self._gathered: dict[str, list[_Wanted]] = {}
+        self._in_flight: dict[tuple[str, ByteRange | None, str | None], list[Told]] = {}
+        self._gathered: dict[tuple[str, str | None], list[_Wanted]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # A disk's second read is the page cache's.
         self._merges = not base.origin.startswith(("file:", "memory:"))
@@ -51,7 +51,7 @@ class CoalescingStore:
 
     async def get(self, key: str, byte_range: ByteRange | None = None, known: SampleRef | None = None) -> bytes:
         """As the base's. Who is cancelled takes nobody's answer away."""
-        wanted = key, byte_range
+        wanted = key, byte_range, None if known is None else known.etag  # another version is another object
         while (followers := self._in_flight.get(wanted)) is not None:
             told: Told = asyncio.get_running_loop().create_future()
             followers.append(told)
@@ -80,13 +80,14 @@ class CoalescingStore:
         told: Told = loop.create_future()
         if not self._gathered:
             loop.call_soon(self._send)
-        self._gathered.setdefault(key, []).append(_Wanted(byte_range, known, told))
+        version = key, None if known is None else known.etag
+        self._gathered.setdefault(version, []).append(_Wanted(byte_range, known, told))
         outcome = await told
         return await self.base.get(key, byte_range, known) if outcome is None else _unwrapped(outcome, byte_range)
 
     def _send(self) -> None:
         gathered, self._gathered = self._gathered, {}
-        for key, all_wanted in gathered.items():
+        for (key, _), all_wanted in gathered.items():
             for whole, members in groups([wanted.byte_range for wanted in all_wanted]):
                 group = [all_wanted[index] for index in members]
                 if len(group) == 1:

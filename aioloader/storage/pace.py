@@ -23,6 +23,11 @@ accepted when they were many (or began), they have another cause, which no slowe
 _FREE_SHARE = 0.5
 """A pace of which less than this share is used for `_FREE_AFTER_S` holds nobody back any more."""
 _FREE_AFTER_S = 10.0
+_LULL = 0.5
+"""Where less than this share of the best of the last seconds is sent, what is accepted says nothing of a limit: an
+epoch ends, or the consumer waits."""
+_PEAK_KEPT = 0.99
+"""Of the best second, a tenth of a second later."""
 
 
 class Pace:
@@ -33,6 +38,7 @@ class Pace:
         self._answered = [0] * _PARTS  # requests that were answered well, by tenths of the last second
         self._refusals = [0] * _PARTS
         self._part = 0
+        self._peak_per_s = 0.0
         self._least_per_s = _LEAST_PER_S
         self._next_s = 0.0
         self._cut_s = 0.0
@@ -51,6 +57,8 @@ class Pace:
 
     def _forget(self, part: int) -> None:
         """What lies more than a second before ``part``."""
+        self._peak_per_s *= _PEAK_KEPT ** min(part - self._part, 1000)
+        self._peak_per_s = max(self._peak_per_s, sum(self._answered))
         for old in range(max(self._part + 1, part - _PARTS + 1), part + 1):
             self._answered[old % _PARTS] = self._refusals[old % _PARTS] = 0
         self._part = part
@@ -81,6 +89,8 @@ class Pace:
         # Tenths in which something came: an epoch that has just begun has not been going for a second.
         tenths = sum(map(bool, map(operator.add, self._answered, self._refusals)))
         accepted_per_s = accepted * _PARTS / tenths
+        if (accepted + refused) * _PARTS / tenths < _LULL * self._peak_per_s:
+            accepted_per_s = self._peak_per_s
         if self.per_s is None or (refused >= _FEW and refused >= _MANY * (accepted + refused)):
             self._least_per_s = max(_LEAST_SHARE * accepted_per_s, _LEAST_PER_S)
         wanted = _OF_ACCEPTED * accepted_per_s

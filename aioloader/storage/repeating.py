@@ -65,7 +65,7 @@ async def repeated(
             wait_s = _wait_s(origin, retry, error, failures, now_s - began_s)
             if wait_s is None:
                 raise error.after(attempts, byte_range)
-            budget_s = origin.budget.book(now_s)
+            budget_s = origin.budget.book(now_s, throttled=isinstance(error, ThrottledError))
             if now_s - began_s + budget_s > retry.deadline_s:
                 origin.budget.give_back()
                 raise error.after(attempts, byte_range)

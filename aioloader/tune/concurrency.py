@@ -2,8 +2,8 @@
 
 More are tried while all that are allowed are in flight and the samples a second follow: by doubling first, then by
 quarters. In flight below the bound means that something else limits (the decoders, the consumer, the byte budget), and
-nothing is changed. Connection trouble halves, once a window. Refusals (429, 503) change nothing: the pace of sending
-answers those (`aioloader.storage.pace`).
+nothing is changed. Connection trouble halves, and where as large a share fails then, it was not the crowd's fault: the
+bound is what it was. Refusals (429, 503) change nothing: the pace of sending answers those (`aioloader.storage.pace`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ _LEAST_S = 0.4
 _ROUND_TRIPS = 3.0
 _TROUBLES, _TROUBLED_SHARE = 2, 0.1
 """So many, and such a share of what was tried: a single cut line is no sign of a crowd."""
+_OUTAGE_SHARE = 0.5
+"""Where as many fail, asking for less is right whatever the reason."""
+_ROUNDS = 4
+"""Of all that were in flight when the bound was halved, before it is judged: what was asked before fails late."""
+_HELPS = 0.6
+"""Of the share that failed before: where more still fail, halving did not help."""
+_TOLERATED_S = 60.0
 _HOLD_S, _LONGEST_HOLD_S = 5.0, 80.0
 _KEPT_CHANGES = 64
 
@@ -41,6 +48,24 @@ class Change:
     at_s: float
     concurrency: int
     reason: str
+
+
+@dataclass(slots=True)
+class _Halving:
+    """The bound before, the share that failed then, and what came since."""
+
+    before: int
+    share: float
+    completed: int = 0
+    troubles: int = 0
+
+    @property
+    def tried(self) -> int:
+        return self.completed + self.troubles
+
+    @property
+    def share_since(self) -> float:
+        return self.troubles / self.tried
 
 
 class ConcurrencySearch:
@@ -57,6 +82,8 @@ class ConcurrencySearch:
         self._hold_until_s = 0.0
         self._hold_s = _HOLD_S
         self._settling = False
+        self._halving: _Halving | None = None
+        self._tolerated, self._tolerated_until_s = _TROUBLED_SHARE, 0.0
         self._forget()
 
     def _forget(self) -> None:
@@ -66,8 +93,7 @@ class ConcurrencySearch:
     def observe(self, window: Window) -> int:
         """The bound from now on, after one more window of fetching."""
         self._clock_s += window.seconds
-        if window.troubles >= _TROUBLES and window.troubles >= _TROUBLED_SHARE * (window.completed + window.troubles):
-            self._halve(window.troubles)
+        if self._is_troubled(window):
             return self.concurrency
         if window.throttled:
             self._forget()
@@ -109,12 +135,35 @@ class ConcurrencySearch:
         tried = min(max(int(self.concurrency * self._factor), self.concurrency + 1), self._most)
         self._set(tried, f"all {self.concurrency} in flight at {per_s:,.0f} samples/s: trying more")
 
-    def _halve(self, troubles: int) -> None:
-        self._before, self._factor = None, _QUARTER
+    def _is_troubled(self, window: Window) -> bool:
+        """Whether this window says nothing of more requests in flight, because connections fail."""
+        halving = self._halving
+        if halving is not None:
+            halving.completed += window.completed
+            halving.troubles += window.troubles
+            if halving.tried >= _ROUNDS * halving.before:
+                self._halving = None
+                self._judge_halving(halving)
+            self._forget()
+            return True
+        tolerated = self._tolerated if self._clock_s < self._tolerated_until_s else _TROUBLED_SHARE
+        tried = window.completed + window.troubles
+        if window.troubles < _TROUBLES or window.troubles < tolerated * tried:
+            return False
+        self._before, self._factor = None, _DOUBLE
         self._hold_until_s = self._clock_s + self._hold_s
         self._forget()
         if self.concurrency > LEAST:
-            self._set(max(self.concurrency // 2, LEAST), f"{troubles} connections failed or stood still")
+            self._halving = _Halving(self.concurrency, window.troubles / tried)
+            halved = max(self.concurrency // 2, LEAST)
+            self._set(halved, f"{window.troubles} of {tried} connections failed or stood still")
+        return True
+
+    def _judge_halving(self, halving: _Halving) -> None:
+        share = halving.share_since
+        if _HELPS * halving.share <= share < _OUTAGE_SHARE:
+            self._tolerated, self._tolerated_until_s = 2 * share, self._clock_s + _TOLERATED_S
+            self._set(halving.before, f"{share:.0%} of connections fail with half as many, too: not for their number")
 
     def _set(self, concurrency: int, reason: str) -> None:
         self.concurrency = concurrency

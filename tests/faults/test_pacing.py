@@ -87,6 +87,22 @@ def test_a_limit_that_falls_in_mid_run_is_followed() -> None:
     assert accepted / (now_s - 30) >= 0.85 * 50
 
 
+def test_a_lull_is_no_limit() -> None:
+    """Epochs of 400 requests at 300 a second end by a slow tail, in which one is refused for no reason."""
+    pace = Pace()
+    now_s, paces = 0.0, []
+    for number in range(8000):
+        place = number % 400
+        now_s += max(pace.book(now_s), 0.05 if place > 370 else 1 / 300)
+        if place == 395:
+            pace.refused(now_s, 0.01, None)
+            paces.append(pace.per_s)
+        else:
+            pace.accepted(now_s)
+    assert len(paces) == 20
+    assert all(per_s is not None and per_s >= 0.7 * 300 for per_s in paces)
+
+
 def test_without_a_refusal_nobody_waits() -> None:
     pace = Pace()
     for number in range(10_000):
@@ -127,6 +143,21 @@ def test_an_outage_is_not_multiplied() -> None:
         begun.append(at_s)
         heapq.heappush(waiting, (at_s + 0.01, failures + 1))
     assert sum(10 < at_s <= 60 for at_s in begun) / 50 <= 10
+
+
+def test_refusals_cost_a_part_of_a_repetition() -> None:
+    """A server that refuses one request in six, and breaks one in twelve, is asked again at once."""
+    budget, draw = RetryBudget(128), Random(4)
+    waits_s = []
+    for number in range(5000):
+        fate = draw.random()
+        if fate < 1 / 6:
+            waits_s.append(budget.book(number / 300, throttled=True))
+        elif fate < 1 / 4:
+            waits_s.append(budget.book(number / 300))
+        else:
+            budget.succeeded()
+    assert max(waits_s) == 0
 
 
 def test_when_requests_succeed_again_so_may_repetitions() -> None:

@@ -65,15 +65,41 @@ def test_it_follows_a_latency_that_rises_in_mid_run() -> None:
     assert slow.per_s(search.concurrency) >= 0.9 * 2000
 
 
-def test_trouble_halves_it_once_a_window_and_never_below_the_least() -> None:
+def test_an_outage_halves_it_down_to_the_least() -> None:
     search = ConcurrencySearch()
-    seen = []
-    for _ in range(8):
-        search.observe(Window(WINDOW_S, 10, 60.0, troubles=3))
-        seen.append(search.concurrency)
-    assert seen[:5] == [32, 16, 8, 4, LEAST]
-    assert search.concurrency == LEAST
-    assert "3 connections failed" in search.changes[0].reason
+    for _ in range(200):
+        search.observe(Window(WINDOW_S, 2, 60.0, troubles=20))
+    assert [change.concurrency for change in search.changes] == [32, 16, 8, LEAST]
+    assert search.changes[0].reason == "20 of 22 connections failed or stood still"
+
+
+def crowded(concurrency: int, most: int) -> Window:
+    """A server that has ``most`` connections, and lets those beyond fail."""
+    troubles = round(80 * max(concurrency - most, 0) / concurrency)
+    return Window(WINDOW_S, 80 - troubles, concurrency * 0.97, troubles=troubles)
+
+
+def test_trouble_that_ends_with_fewer_halves_until_it_does() -> None:
+    search = ConcurrencySearch()
+    for _ in range(40):
+        search.observe(crowded(search.concurrency, 20))
+        if search.concurrency <= 20:
+            break
+    assert search.concurrency == 16
+
+
+@pytest.mark.parametrize("share", [0.12, 0.2, 0.35])
+def test_trouble_that_stays_with_fewer_changes_nothing_for_long(share: float) -> None:
+    """One answer in ten stands still, however many are asked for."""
+    search, draw, bounds = ConcurrencySearch(), Random(1), []
+    for _ in range(400):  # 100 s
+        tried = 80
+        troubles = sum(draw.random() < share for _ in range(tried))
+        search.observe(Window(WINDOW_S, tried - troubles, 60.0, troubles=troubles))
+        bounds.append(search.concurrency)
+    assert sum(bounds) / len(bounds) >= 0.85 * START
+    assert min(bounds) >= START / 4
+    assert any("with half as many" in change.reason for change in search.changes)
 
 
 def test_a_cut_line_now_and_then_is_no_trouble() -> None:

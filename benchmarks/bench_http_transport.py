@@ -1,4 +1,6 @@
-"""What does a GET of 64 KiB cost in CPU: a bare protocol, bare aiohttp, and our HTTPStore with each transport?
+"""What does a GET of 64 KiB cost in CPU: a bare protocol, bare aiohttp, and ours with each transport?
+
+`HTTPStore` is the store by itself, "a loader's store" has all policies around it: retries, pace, hedging, coalescing.
 
     python benchmarks/bench_http_transport.py [--gets 3000] [--repeats 7] [--json FILE]
 
@@ -36,6 +38,7 @@ from harness import interleaved, report
 import aioloader as al
 from aioloader.cli.bucket_process import bucket_process
 from aioloader.storage.freed_memory import keep_freed_memory
+from aioloader.storage.policies import with_policies
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -145,10 +148,20 @@ async def bare_aiohttp(url: str, keys: Sequence[str]) -> tuple[float, float]:
 
 
 async def our_store(transport: str, url: str, keys: Sequence[str]) -> tuple[float, float]:
-    """The whole stack: addresses, credentials' rules, redirects, checks of length, time limits."""
+    """Addresses, credentials' rules, redirects, checks of length, time limits."""
     store = al.HTTPStore(transport=transport).at(url)
     try:
         return await measure(store.get, keys)
+    finally:
+        await store.aclose()
+
+
+async def a_loaders_store(transport: str, url: str, keys: Sequence[str]) -> tuple[float, float]:
+    """The same as a loader asks it, with what it knows of each sample."""
+    store = with_policies(al.HTTPStore(transport=transport).at(url), retry=al.Retry())
+    known = {key: al.SampleRef(index=index, key=key, size_bytes=BODY_BYTES) for index, key in enumerate(keys)}
+    try:
+        return await measure(lambda key: store.get(key, None, known[key]), keys)
     finally:
         await store.aclose()
 
@@ -196,9 +209,11 @@ def main() -> None:
             "bare aiohttp": bare_aiohttp,
             "bare protocol": bare_protocol,
             "HTTPStore": partial(our_store, "aiohttp"),
+            "a loader's store": partial(a_loaders_store, "aiohttp"),
         }
         if importlib.util.find_spec("httptools") is not None:
             runs['HTTPStore, transport="fast"'] = partial(our_store, "fast")
+            runs['a loader\'s store, transport="fast"'] = partial(a_loaders_store, "fast")
         rates: dict[str, list[float]] = {case: [] for case in runs}
 
         def once(case: str) -> float:

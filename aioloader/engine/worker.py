@@ -113,8 +113,11 @@ class Worker:
             self._fetchers = None
 
     def set_concurrency(self, concurrency: int) -> None:
-        """Have at least so many fetchers; that fewer ask is the requests' account's to see to. On the loop."""
-        self._concurrency = max(concurrency, self._concurrency)
+        """Have so many fetchers, once those beyond have done what they are at. On the loop.
+
+        More would wait in line at the requests' account, and then so does everybody: 10 µs a sample.
+        """
+        self._concurrency = max(concurrency, 1)
         if self._quick is not None:
             return
         while self._fetchers is not None and self._begun < self._concurrency:
@@ -147,7 +150,7 @@ class Worker:
             self.announce(self._workers)
 
     async def _fetch_in_order(self) -> None:
-        while True:
+        while self._begun <= self._concurrency:
             while (ticket := self._work.next_ticket()) is None:
                 self._more.clear()
                 self.starved = True
@@ -155,6 +158,7 @@ class Worker:
                     break  # the consumer moved between the two looks
                 await self._more.wait()
             await self._fetch_or_fail(ticket)
+        self._begun -= 1
 
     async def _fetch_or_fail(self, ticket: int, *, is_rescue: bool = False) -> None:
         try:

@@ -9,7 +9,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from aioloader.cli.units import bandwidth_bytes_per_s, duration_s, share
+from aioloader.cli.units import bandwidth_bytes_per_s, duration_s, rate_limit, share
 from aioloader.errors import OptionError
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], s
         help="share of the requests to refuse, e.g. 0.01 or 1%% (default: 0)")  # fmt: skip
     add("--error-status", type=int, action="append", metavar="STATUS",
         help="what refused requests get; several: each as likely (default: 503)")  # fmt: skip
+    add("--rate-limit", type=rate_limit, default=(None, None), metavar="PER_S[,BURST]",
+        help="requests a second, and at once (default: a second's worth); others get Retry-After")  # fmt: skip
+    add("--rate-limit-status", type=int, default=503, choices=(429, 503),
+        help="what they are refused with (default: 503)")  # fmt: skip
     add("--seed", type=int, default=0, help="another seed, other draws (default: 0)")
     add("--until-stdin-ends", action="store_true",
         help="also stop when standard input closes: for programs that start this one")  # fmt: skip
@@ -66,6 +70,9 @@ def run(options: argparse.Namespace) -> int:
         bandwidth_bytes_per_s=options.bandwidth,
         error_rate=options.error_rate,
         error_statuses=tuple(options.error_status or [503]),
+        rate_limit_per_s=options.rate_limit[0],
+        rate_limit_burst=options.rate_limit[1],
+        rate_limit_status=options.rate_limit_status,
         seed=options.seed,
     )
     bucket = LocalBucket(options.folder, manners, host=options.host, port=options.port)

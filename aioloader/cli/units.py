@@ -1,8 +1,9 @@
-"""Numbers with units as argparse types: ``30ms``, ``1.5s``, ``100MB/s``, ``10MiB``, ``1%``."""
+"""Numbers with units as argparse types: ``30ms``, ``1.5s``, ``100MB/s``, ``10MiB``, ``1%``, ``200,50``."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 from aioloader.errors import OptionError
@@ -31,6 +32,18 @@ def parse_share(option: str, text: str) -> float:
     return share
 
 
+def parse_rate_limit(option: str, text: str) -> tuple[float, float | None]:
+    """Requests a second in ``text``, and so many at once after a comma, or None. Raises `OptionError`."""
+    per_s, comma, burst = text.partition(",")
+    try:
+        found = float(per_s.strip().removesuffix("/s")), float(burst) if comma else None
+    except ValueError:
+        found = 0.0, None
+    if not 0 < found[0] < math.inf or (found[1] is not None and not 1 <= found[1] < math.inf):
+        raise OptionError(option, repr(text), "requests a second, and at once if you like, such as 200 or 200,50")
+    return found
+
+
 def _as_argument(parse: Callable[[str, str], T]) -> Callable[[str], T]:
     def parse_argument(text: str) -> T:
         try:
@@ -45,3 +58,4 @@ def _as_argument(parse: Callable[[str, str], T]) -> Callable[[str], T]:
 duration_s = _as_argument(parse_seconds)
 bandwidth_bytes_per_s = _as_argument(parse_bandwidth)
 share = _as_argument(parse_share)
+rate_limit = _as_argument(parse_rate_limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,7 @@ class LocalBucket:
         self._port = port
         self._url = ""
         self._tally = Tally()
+        self._tokens = self.manners.token_bucket()
         self._line = SharedLine(self.manners.bandwidth_bytes_per_s)
         self._runner: web.ServerRunner | None = None
 
@@ -109,6 +111,10 @@ class LocalBucket:
         try:
             turn = self.manners.turn(request.method, key, occurrence)
             await sleep_until(arrived_s + turn.delay_s)
+            if self._tokens is not None and not self._tokens.takes():
+                self._tally.refusals += 1
+                wait = {"Retry-After": str(max(math.ceil(self._tokens.next_in_s), 1))}
+                return await self._send(request, say(self.manners.rate_limit_status, "too fast (rate_limit)", wait))
             if turn.refusal_status is not None:
                 self._tally.refusals += 1
                 return await self._send(request, say(turn.refusal_status, "on purpose (error_rate)"))

@@ -1,4 +1,4 @@
-"""How badly the bucket behaves: latency, shared bandwidth and refusals, drawn from a seed."""
+"""How badly the bucket behaves: latency, shared bandwidth, a rate limit, and refusals drawn from a seed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from aioloader.errors import OptionError
+from aioloader.runtime.token_bucket import TokenBucket
 
 _NORMAL = NormalDist()
 _Z99 = _NORMAL.inv_cdf(0.99)
@@ -30,7 +31,9 @@ class Manners:
     so that ``latency_s`` stays the least. With ``latency_p99_s`` latencies are log-normal instead: half of
     them below ``latency_s``, one in a hundred above ``latency_p99_s``; the tail is long, as a real bucket's.
     ``bandwidth_bytes_per_s`` is shared by all connections; None is no limit. ``error_rate`` (0 to 1) of the
-    requests are answered with one of ``error_statuses``, each as likely, and nothing of the file.
+    requests are answered with one of ``error_statuses``, each as likely, and nothing of the file. What comes faster
+    than ``rate_limit_per_s`` a second, and ``rate_limit_burst`` at once (a second's worth, unless given), is refused
+    with ``rate_limit_status`` (429 or 503) and a Retry-After of whole seconds, one at least.
 
     Draws depend on ``seed``, the method, the key and how often it was asked for, never on the order of
     arrival: the same requests meet the same fate however they are scheduled, and a retry draws anew.
@@ -44,6 +47,9 @@ class Manners:
     bandwidth_bytes_per_s: float | None = None
     error_rate: float = 0.0
     error_statuses: tuple[int, ...] = (503,)
+    rate_limit_per_s: float | None = None
+    rate_limit_burst: float | None = None
+    rate_limit_status: int = 503
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,6 +65,18 @@ class Manners:
         _check("error_rate", self.error_rate, 0 <= self.error_rate <= 1, "a share from 0 to 1")
         statuses_fit = bool(self.error_statuses) and all(400 <= status <= 599 for status in self.error_statuses)
         _check("error_statuses", self.error_statuses, statuses_fit, "HTTP statuses from 400 to 599")
+        limit, burst, status = self.rate_limit_per_s, self.rate_limit_burst, self.rate_limit_status
+        _check("rate_limit_per_s", limit, limit is None or 0 < limit < math.inf, "requests a second above 0, or None")
+        burst_fits = burst is None or (limit is not None and 1 <= burst < math.inf)
+        _check("rate_limit_burst", burst, burst_fits, "requests at once, 1 or more, beside rate_limit_per_s")
+        _check("rate_limit_status", status, status in (429, 503), "429 or 503")
+
+    def token_bucket(self) -> TokenBucket | None:
+        """A full one for the rate limit; None without a limit."""
+        if self.rate_limit_per_s is None:
+            return None
+        burst = self.rate_limit_burst if self.rate_limit_burst is not None else max(self.rate_limit_per_s, 1.0)
+        return TokenBucket(self.rate_limit_per_s, burst)
 
     def turn(self, method: str, key: str, occurrence: int) -> Turn:
         """What the ``occurrence``-th request (from 0) of ``method`` for ``key`` is in for."""
@@ -85,6 +103,8 @@ class Manners:
         if self.error_rate:
             statuses = "/".join(str(status) for status in self.error_statuses)
             parts.append(f"{self.error_rate * 100:g} % answered {statuses}")
+        if self.rate_limit_per_s is not None:
+            parts.append(f"at most {self.rate_limit_per_s:g} requests/s, then {self.rate_limit_status}")
         return ", ".join(parts)
 
 

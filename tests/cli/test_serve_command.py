@@ -79,6 +79,22 @@ def test_manners_are_obeyed_and_told(start: Start, folder: Path) -> None:
     assert time.monotonic() - started_s >= 0.12
 
 
+def test_a_rate_limit_is_kept_and_told(start: Start, folder: Path) -> None:
+    process = start("serve", str(folder), "--port", "0", "--rate-limit", "0.01,2", "--rate-limit-status", "429")
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert "at most 0.01 requests/s, then 429" in line
+    url = line.split()[-1] + "a%20b.txt"
+    for _ in range(2):
+        with urlopen(url) as response:
+            assert response.read() == b"hello"
+    with pytest.raises(HTTPError) as raised:
+        urlopen(url)
+    raised.value.close()
+    assert raised.value.code == 429
+    assert int(raised.value.headers["Retry-After"]) >= 1
+
+
 def test_only_this_machine_is_listened_to_unless_asked(start: Start, folder: Path) -> None:
     closed = start("serve", str(folder), "--port", "0")
     assert url_of(closed).startswith("http://127.0.0.1:")

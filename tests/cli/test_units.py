@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioloader.cli.units import bandwidth_bytes_per_s, duration_s, share
+from aioloader.cli.units import bandwidth_bytes_per_s, duration_s, rate_limit, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +44,16 @@ def test_units_are_understood(case: Typed) -> None:
     assert case.parse(case.text) == pytest.approx(case.value, rel=1e-12)
 
 
+def test_a_rate_limit_has_a_burst_if_told() -> None:
+    assert rate_limit("200") == (200, None)
+    assert rate_limit("0.5/s") == (0.5, None)
+    assert rate_limit("200,50") == (200, 50)
+    assert rate_limit("200/s, 50") == (200, 50)
+
+
 @dataclass(frozen=True)
 class Mistyped:
-    parse: Callable[[str], float]
+    parse: Callable[[str], object]
     text: str
     expected: str
 
@@ -63,6 +70,11 @@ MISTYPED = [
     Mistyped(share, "nan", "0.01 or 1%"),
     Mistyped(share, "1%%", "0.01 or 1%"),
     Mistyped(share, "half", "0.01 or 1%"),
+    Mistyped(rate_limit, "0", "200,50"),
+    Mistyped(rate_limit, "200,", "200,50"),
+    Mistyped(rate_limit, "200,0.5", "200,50"),
+    Mistyped(rate_limit, "nan", "200,50"),
+    Mistyped(rate_limit, "many", "200,50"),
 ]
 
 

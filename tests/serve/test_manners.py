@@ -82,6 +82,10 @@ REFUSED = [
     Refused("more than all", {"error_rate": 1.5}, "error_rate"),
     Refused("no status", {"error_statuses": ()}, "error_statuses"),
     Refused("a status that is no error", {"error_statuses": (200,)}, "error_statuses"),
+    Refused("a limit that lets nobody in", {"rate_limit_per_s": 0}, "rate_limit_per_s"),
+    Refused("a burst without a limit", {"rate_limit_burst": 5}, "rate_limit_burst"),
+    Refused("less than one at once", {"rate_limit_per_s": 5, "rate_limit_burst": 0.5}, "rate_limit_burst"),
+    Refused("a status of other meaning", {"rate_limit_per_s": 5, "rate_limit_status": 500}, "rate_limit_status"),
 ]
 
 
@@ -178,6 +182,23 @@ async def test_leaving_cuts_off_requests_in_progress(folder: Path, ask: Ask, unt
     assert time.monotonic() - started_s < 5
     with pytest.raises(aiohttp.ClientError):
         await request
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_what_comes_too_fast_is_refused_and_told_to_wait(folder: Path, ask: Ask, status: int) -> None:
+    manners = Manners(rate_limit_per_s=0.1, rate_limit_burst=3, rate_limit_status=status)
+    async with LocalBucket(folder, manners) as bucket:
+        answers = [await ask(bucket, "train/cat/1.png") for _ in range(5)]
+        counts = bucket.statistics()
+    assert [answer.status for answer in answers] == [200, 200, 200, status, status]
+    assert 1 <= int(answers[3].headers["Retry-After"]) <= 10
+    assert "Retry-After" not in answers[0].headers
+    assert counts.refusals == 2
+
+
+async def test_a_second_s_worth_may_come_at_once_unless_told(folder: Path, ask: Ask) -> None:
+    async with LocalBucket(folder, Manners(rate_limit_per_s=0.001)) as bucket:
+        assert [(await ask(bucket, "train/cat/1.png")).status for _ in range(2)] == [200, 503]
 
 
 async def test_thousands_of_requests_at_once_are_answered(folder: Path, ask: Ask) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from aioloader.testing.fault_server import Fault as Fault
+from aioloader.runtime.token_bucket import TokenBucket as TokenBucket
 from aioloader.testing.fault_server import FaultServer as FaultServer
+from aioloader.testing.faults import Fault as Fault
+from aioloader.testing.faults import RandomFaults as RandomFaults
 from aioloader.testing.store_contract import StoreContract as StoreContract
 
-__all__ = ["Fault", "FaultServer", "StoreContract"]
+__all__ = ["Fault", "FaultServer", "RandomFaults", "StoreContract", "TokenBucket"]

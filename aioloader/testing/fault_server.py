@@ -8,75 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import socket
 import struct
 from collections import defaultdict
-from dataclasses import dataclass, field
 from email.utils import formatdate
-from hashlib import md5
-from time import monotonic
-from typing import TYPE_CHECKING, Self
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from aioloader.testing.fault_answers import etag_of, framed
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping, Sequence
 
-KINDS = (
-    "reset", "cut", "stall", "drip", "silent", "slow header", "no length", "extra bytes", "flip", "changed",
-    "ignored etag", "ignored range", "wrong range",
-    "short range", "redirect loop", "expired", "throttle", "status",
-)  # fmt: skip
-"""What a `Fault` can be:
+    from aioloader.runtime.token_bucket import TokenBucket
+    from aioloader.testing.faults import Fault, RandomFaults
 
-``reset`` and ``cut`` end the connection after ``at_bytes`` of the body, the first by RST; ``stall`` sends no more
-after them, ``drip`` one byte a second. ``silent`` never answers, ``slow header`` sends a byte of it a second. ``no
-length`` announces none and ends with the connection half way, ``extra bytes`` follow the body, ``flip`` changes one
-bit of it. ``changed`` replaces the object by another of the same length, for good, and ``ignored etag`` sends that
-one to who asked for the former. ``ignored range`` sends the whole, ``wrong range`` another one than asked, ``short
-range`` half of the one that its header names. ``redirect loop`` leads to itself, ``expired`` is S3's 400
-ExpiredToken. ``throttle`` is a 429 with ``retry_after_s``, ``status`` any other answer without an object.
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """What one request meets; see `KINDS`."""
-
-    kind: str
-    at_bytes: int = 0
-    status: int = 503
-    retry_after_s: int | None = None
-
-
-@dataclass(slots=True)
-class TokenBucket:
-    """So many requests a second, and ``burst`` at once; what comes beyond is refused with 503."""
-
-    per_s: float
-    burst: float
-    tokens: float = field(init=False)
-    looked_s: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.tokens, self.looked_s = self.burst, monotonic()
-
-    def takes(self) -> bool:
-        """Whether one more request may pass now."""
-        now_s = monotonic()
-        self.tokens = min(self.tokens + (now_s - self.looked_s) * self.per_s, self.burst)
-        self.looked_s = now_s
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
+_BACKLOG: Final = 4096
+_Z99: Final = 2.326
 
 
 class FaultServer:
-    """``objects`` by key, at ``url``; ``faults`` are, by key, what its first requests meet.
+    """``objects`` by key, at ``url``; ``faults`` are, by key, what its first requests meet, and ``luck`` what any does.
 
-    ``bucket`` refuses what comes too fast, ``latency_s`` passes before each answer. ``requests`` counts them by key,
-    ``refused`` those that ``bucket`` did. An async context manager, on the loop that enters it.
+    ``bucket`` refuses with 503 what comes too fast. ``latency_s`` passes before each answer; with ``latency_p99_s``
+    it is the median of log-normal latencies of which one in a hundred is above that, drawn from ``seed``. ``etags``
+    are ``"strong"``, ``"weak"`` or ``"none"``. ``requests`` counts them by key, ``refused`` those that ``bucket``
+    did. An async context manager, on the loop that enters it.
     """
 
     def __init__(
@@ -84,65 +44,118 @@ class FaultServer:
         objects: Mapping[str, bytes],
         faults: Mapping[str, Sequence[Fault]] | None = None,
         *,
+        luck: RandomFaults | None = None,
         bucket: TokenBucket | None = None,
         latency_s: float = 0.0,
+        latency_p99_s: float | None = None,
+        seed: int = 0,
+        etags: str = "strong",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.objects = dict(objects)
         self.faults = {key: list(some) for key, some in (faults or {}).items()}
+        self.luck = luck
         self.bucket = bucket
         self.latency_s = latency_s
+        self.latency_p99_s = latency_p99_s
+        self.etags = etags
         self.requests: defaultdict[str, int] = defaultdict(int)
         self.ranges: defaultdict[str, list[str]] = defaultdict(list)
+        self.headers: list[Mapping[str, str]] = []
+        """The last requests' header fields, names in lower case."""
+        self.connections = 0
+        self.faulted = 0
         self.refused = 0
         self.answered = 0
         self.in_flight_peak = 0
         self.url = ""
+        self._tls = tls
+        self._draw = random.Random(seed)
         self._in_flight = 0
+        self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
+        await self.up()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await self.down()
+
+    async def up(self) -> None:
+        """Listen: at the same port as before, if it did."""
+        port = urlsplit(self.url).port or 0
+        self._server = await asyncio.start_server(
+            self._connection, "127.0.0.1", port, ssl=self._tls, backlog=_BACKLOG, reuse_address=True
+        )
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http{'s' if self._tls is not None else ''}://127.0.0.1:{port}/"
+
+    async def down(self) -> None:
+        """End every connection and refuse new ones."""
+        if self._server is not None:
+            # A connection that is accepted and not yet served is never closed by asyncio: first accept no more.
+            for listening in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            await _turns()
+            self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _turns()  # and what was aborted is closed
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # CancelledError: asyncio's streams would log it as an error of ours.
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._request(reader, writer):
-                pass
-        writer.close()
+        self.connections += 1
+        # CancelledError ends here: asyncio's streams would log it as an error of ours.
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # the client left
+                while await self._request(reader, writer):
+                    pass
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        except asyncio.CancelledError:
+            writer.transport.abort()
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one; whether the connection goes on."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *lines = head.split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in lines)}
-        key = unquote(line.split(" ")[1].partition("?")[0].removeprefix("/"))
+        path = line.split(" ")[1].partition("?")[0].removeprefix("/")
+        key = unquote(path, errors="surrogateescape")
         number = self.requests[key]
         self.requests[key] += 1
-        self.ranges[key].append(fields.get("range", ""))
+        self.ranges[key] = [*self.ranges[key][-99:], fields.get("range", "")]
+        self.headers = [*self.headers[-9:], fields]
         self._in_flight += 1
         self.in_flight_peak = max(self.in_flight_peak, self._in_flight)
         try:
-            await asyncio.sleep(self.latency_s)
+            await asyncio.sleep(self._latency_s())
             if self.bucket is not None and not self.bucket.takes():
                 self.refused += 1
                 return await self._refuse(writer, 503, "Slow Down")
-            some = self.faults.get(key, ())
-            fault = some[number] if number < len(some) else None
+            fault = self._fault(key, number)
+            self.faulted += fault is not None
             return await self._answer(writer, line.startswith("HEAD"), key, fields, fault)
         finally:
             self._in_flight -= 1
+
+    def _latency_s(self) -> float:
+        if self.latency_p99_s is None:
+            return self.latency_s
+        sigma = math.log(self.latency_p99_s / self.latency_s) / _Z99
+        return self._draw.lognormvariate(math.log(self.latency_s), sigma)
+
+    def _fault(self, key: str, number: int) -> Fault | None:
+        some = self.faults.get(key, ())
+        if number < len(some):
+            return some[number]
+        return None if self.luck is None else self.luck.of(key, number, len(self.objects.get(key, b"")))
 
     async def _refuse(self, writer: asyncio.StreamWriter, status: int, reason: str, *more: str, body: str = "") -> bool:
         head = [
@@ -173,39 +186,17 @@ class FaultServer:
         whole = self.objects.get(key)
         if whole is None:
             return await self._refuse(writer, 404, "Not Found")
-        etag = f'"{md5(whole, usedforsecurity=False).hexdigest()}"'
+        etag = etag_of(whole, self.etags)
         if fields.get("if-match", etag) != etag and kind != "ignored etag":
             return await self._refuse(writer, 412, "Precondition Failed")
-        first = fields.get("range", "").removeprefix("bytes=").partition("-")[0]
-        if first and int(first) >= len(whole):
-            return await self._refuse(writer, 416, "Range Not Satisfiable", f"Content-Range: bytes */{len(whole)}")
-        body, head = self._framed(whole, etag, fields, kind)
+        answer = framed(whole, etag, fields.get("range", ""), kind)
         if kind == "slow header":
-            await self._drip(writer, head)
-        writer.write(head)
+            await self._drip(writer, answer.head)
+        writer.write(answer.head)
         if is_head:
             await writer.drain()
             return True
-        return await self._send(writer, body, fault)
-
-    def _framed(self, whole: bytes, etag: str, fields: Mapping[str, str], kind: str) -> tuple[bytes, bytes]:
-        """The body, and the header before it."""
-        head = [f"ETag: {etag}", f"Date: {formatdate(usegmt=True)}"]
-        body, status = whole, "200 OK"
-        asked = fields.get("range", "").removeprefix("bytes=")
-        if asked and kind != "ignored range":
-            first, last = (int(part) for part in asked.split("-"))
-            shift = 1 if kind == "wrong range" else 0
-            first, last, status = first - shift, min(last, len(whole) - 1) - shift, "206 Partial Content"
-            body = whole[first : last + 1]
-            head.append(f"Content-Range: bytes {first}-{last}/{len(whole)}")
-            if kind == "short range":
-                body = body[: len(body) // 2]
-        if kind == "no length":
-            head.append("Connection: close")
-        else:
-            head.append(f"Content-Length: {len(body)}")
-        return body, "\r\n".join([f"HTTP/1.1 {status}", *head, "", ""]).encode()
+        return await self._send(writer, answer.body, fault)
 
     async def _send(self, writer: asyncio.StreamWriter, body: bytes, fault: Fault | None) -> bool:
         if fault is None:
@@ -219,17 +210,17 @@ class FaultServer:
                 body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
             case "extra bytes":
                 body += b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
-            case "no length":
-                writer.write(body[: len(body) // 2])
-                await writer.drain()
-                return False
+            case "huge" | "endless":
+                while True:
+                    writer.write(body)
+                    await writer.drain()
             case "reset" | "cut" | "stall" | "drip":
                 writer.write(body[:at])
                 await writer.drain()
                 return await self._break(writer, body[at:], fault.kind)
         writer.write(body)
         await writer.drain()
-        return True
+        return fault.kind not in ("no length", "chunks cut", "two lengths")
 
     async def _break(self, writer: asyncio.StreamWriter, rest: bytes, kind: str) -> bool:
         if kind == "drip":
@@ -252,20 +243,7 @@ class FaultServer:
             await asyncio.sleep(1.0)
 
 
-def random_faults(
-    objects: Mapping[str, bytes], kinds: Sequence[str], *, share: float, seed: int, most: int = 3
-) -> dict[str, list[Fault]]:
-    """For about ``share`` of the objects one to ``most`` faults of ``kinds``, drawn from ``seed``."""
-    draw = random.Random(seed)
-    faults = {}
-    for key in sorted(objects):
-        if draw.random() < share:
-            faults[key] = [
-                Fault(
-                    kind=draw.choice(kinds),
-                    at_bytes=draw.randrange(max(len(objects[key]), 1)),
-                    status=draw.choice((500, 502, 503, 504)),
-                )
-                for _ in range(draw.randint(1, most))
-            ]
-    return faults
+async def _turns() -> None:
+    """Let the loop do what it has to do already."""
+    for _ in range(5):
+        await asyncio.sleep(0)

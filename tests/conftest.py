@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-pytest_plugins = ["tests.s3_services"]
+pytest_plugins = ["tests.reliability", "tests.s3_services"]
 
 # A slow example says that the machine is busy. A failing one prints how to run it again; each run draws others, CI too.
 settings.register_profile(
@@ -176,7 +176,7 @@ def blockbuster() -> BlockBuster:
     """Raises in code of ours that blocks a thread in which an event loop runs: the background loop's too."""
     detector = BlockBuster("aioloader", excluded_modules=["aioloader.testing"])
     # Waits some milliseconds for the thread to be there, once a process.
-    detector.functions["threading.Lock.acquire"].can_block_in("aioloader/runtime/loop.py", "start")
+    detector.functions["threading.Lock.acquire"].can_block_in("aioloader/runtime/loop_thread.py", "start")
     return detector
 
 

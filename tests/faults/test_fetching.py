@@ -174,6 +174,7 @@ async def test_no_attempt_begins_after_the_deadline(http: NewStore) -> None:
     assert server.requests[KEY] <= 2  # a wait drawn as nothing is no wait
 
 
+@pytest.mark.fault(row=11, stores=("http",))
 async def test_what_the_store_asks_to_wait_is_waited(http: NewStore) -> None:
     began_s = monotonic()
     found, server = await asked(http, Fault(kind="throttle", retry_after_s=1))
@@ -182,6 +183,7 @@ async def test_what_the_store_asks_to_wait_is_waited(http: NewStore) -> None:
     assert server.requests[KEY] == 2
 
 
+@pytest.mark.fault(row=1, stores=("http",))
 async def test_an_address_where_nobody_ever_answered_is_tried_twice(http: NewStore) -> None:
     async with FaultServer({}) as server:
         url = server.url
@@ -195,6 +197,7 @@ async def test_an_address_where_nobody_ever_answered_is_tried_twice(http: NewSto
 TRICKLES = {"idle_timeout_s": 5.0, "floor_window_s": 1.5}
 
 
+@pytest.mark.fault(row=6, stores=("http",))
 @pytest.mark.parametrize("fault", [cut(HALF, "drip"), cut(0, "drip"), Fault(kind="slow header")], ids=str)
 async def test_a_transfer_that_trickles_is_given_up(fault: Fault, http: NewStore) -> None:
     found, server = await asked(http, fault, more=TRICKLES)
@@ -202,6 +205,7 @@ async def test_a_transfer_that_trickles_is_given_up(fault: Fault, http: NewStore
     assert server.requests[KEY] == 2
 
 
+@pytest.mark.fault(row=6, stores=("http",))
 async def test_a_server_that_only_trickles_is_named(http: NewStore) -> None:
     found, _ = await asked(http, *[cut(0, "drip")] * 3, retry=Retry(attempts=2, base_s=0), more=TRICKLES)
     assert isinstance(found, TransferStalledError)
@@ -221,6 +225,7 @@ async def test_who_cancels_a_transfer_that_trickles_is_heard(http: NewStore) -> 
         await store.aclose()
 
 
+@pytest.mark.fault(row=16, stores=("http",))
 async def test_a_range_that_comes_short_is_asked_for_again(http: NewStore) -> None:
     async with FaultServer({KEY: BODY}, {KEY: [Fault(kind="short range")]}) as server:
         store = RetryingStore(http().at(server.url), QUICK)

@@ -241,6 +241,7 @@ def run_script(script: str, *arguments: str, timeout_s: float = 60) -> subproces
     )
 
 
+@pytest.mark.fault(row=30, stores=("http",))
 @pytest.mark.parametrize("ending", ["pass", "raise SystemExit(3)", "next(iter(loader.open_epoch()))"])
 def test_an_interpreter_that_exits_without_close_exits_cleanly(bucket: Bucket, ending: str) -> None:
     done = run_script(
@@ -272,6 +273,7 @@ def test_an_uncaught_error_in_a_script_prints_its_sentence_and_exits(bucket: Buc
     assert "ObjectNotFoundError: sample 0 (" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.fault(row=30, stores=("local",))
 @pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_during_a_wait_ends_the_process_with_its_traceback(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"  # of a file the traceback shows the lines

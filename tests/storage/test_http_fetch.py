@@ -326,6 +326,7 @@ async def test_bytes_beyond_the_body_poison_only_their_connection(
         assert server.connections == 2
 
 
+@pytest.mark.fault(row=9, stores=("http",))
 async def test_bytes_that_come_unasked_later_are_not_the_next_body(
     raw: RawFactory, http: NewStore, closing: Closing
 ) -> None:

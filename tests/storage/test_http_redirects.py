@@ -53,6 +53,7 @@ async def test_a_redirect_within_the_origin_keeps_the_headers(
         assert await store.get("moved.bin") == b"moved"
 
 
+@pytest.mark.fault(row=17, stores=("http",))
 async def test_another_origin_sees_no_header_of_the_users(
     bucket: BucketFactory, http: NewStore, closing: Closing
 ) -> None:
@@ -87,6 +88,7 @@ async def test_headers_do_not_return_with_a_redirect_that_comes_back(
         assert "X-Api-Key" in home.requests[0].headers
 
 
+@pytest.mark.fault(row=17, stores=("http",))
 @pytest.mark.parametrize(
     ("target", "words"),
     [
@@ -126,6 +128,7 @@ def certified(tmp_path: Path, http: NewStore) -> Certified:
     return Certified(context, http(ca_file=tmp_path / "ca.pem"))
 
 
+@pytest.mark.fault(row=17, stores=("http",))
 async def test_https_to_http_is_refused(bucket: BucketFactory, closing: Closing, certified: Certified) -> None:
     async with bucket({"a.bin": b"x"}) as plain:
         answer = redirect_to(plain.url + "a.bin?sig=SECRET")
@@ -156,6 +159,7 @@ async def test_https_to_a_port_without_tls_is_rejected(bucket: BucketFactory, ht
             await store.get("a.bin")
 
 
+@pytest.mark.fault(row=17, stores=("s3",))
 async def test_a_signed_request_is_not_sent_on(http: NewStore, bucket: BucketFactory) -> None:
     async with bucket({"a.bin": b"x"}) as other:
         async with bucket({}, answer=redirect_to(other.url + "a.bin", 307)) as home:
@@ -167,6 +171,7 @@ async def test_a_signed_request_is_not_sent_on(http: NewStore, bucket: BucketFac
         assert not other.requests
 
 
+@pytest.mark.fault(row=17, stores=("http",))
 @pytest.mark.parametrize(
     "inner",
     ["http://169.254.169.254/latest", "http://[::ffff:169.254.169.254]/", "http://10.0.0.1/", "http://localhost/"],
@@ -181,6 +186,7 @@ async def test_a_public_server_cannot_send_us_into_the_inner_network(
         assert len(proxy.requests) == 1
 
 
+@pytest.mark.fault(row=17, stores=("http",))
 async def test_a_name_that_resolves_to_the_inner_network_is_refused(
     bucket: BucketFactory, http: NewStore, closing: Closing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

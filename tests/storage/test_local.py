@@ -41,6 +41,7 @@ async def test_a_key_cannot_leave_the_folder(key: str, tmp_path: Path, closing: 
             await attempt
 
 
+@pytest.mark.fault(row=14, stores=("local",))
 async def test_what_is_no_file_is_not_found(tmp_path: Path, closing: Closing) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"x")

@@ -93,7 +93,7 @@ def marks_of(item: pytest.Item) -> list[tuple[int, tuple[str, ...]]]:
     return found
 
 
-@dataclass
+@dataclass(eq=False)
 class _Table:
     """Collects what marked tests saw, and writes it."""
 

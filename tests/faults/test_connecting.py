@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import random
 import socket
 import ssl
@@ -72,6 +73,7 @@ def test_a_server_that_is_away_for_a_while(via: Via, fault_seed: int, seen: Seen
 
 @pytest.mark.parametrize("via", marked(1, *HTTP, *S3, *CLOUDS))
 def test_an_address_where_nobody_ever_was_is_named_after_two_attempts(via: Via, fault_seed: int, seen: Seen) -> None:
+    gc.collect()  # of other tests, what remembers that this origin answered once
     objects = bodies(fault_seed, 3)
     with serving(FaultServer({})) as server:
         url = server.url
@@ -178,6 +180,7 @@ def test_a_name_server_that_fails_for_a_while(
 
 @pytest.mark.parametrize("via", marked(2, *HTTP, *S3, *CLOUDS))
 def test_a_name_that_nobody_knows_is_named(via: Via, fault_seed: int, seen: Seen) -> None:
+    gc.collect()
     objects = bodies(fault_seed, 3)
     store = via.at("https://nobody.invalid/", connect_timeout_s=2.0)
     with loader_of(store, objects, seed=fault_seed) as loader, pytest.raises(ConnectFailedError) as caught:

@@ -146,7 +146,7 @@ def test_who_blocks_makes_no_time_limit_ring(
                 block(0.35)
             assert sorted(ids) == list(range(200))
             assert loader.stats().engine.requests.retries == 0
-    assert child.counts["requests"] == 200
+    assert child.counts["requests"] <= 1.1 * 200  # some may be hedged
     seen.exact()
 
 
@@ -193,8 +193,9 @@ async def test_a_loader_is_read_without_await_inside_of_a_running_loop(via: Via,
 
 @pytest.mark.fault(row=34, stores=("http", "s3"))
 @pytest.mark.fault(row=35, stores=("http", "s3"))
-@REMOTE
-@pytest.mark.parametrize("order", ["strict", "window", "any"])
+@pytest.mark.parametrize(
+    ("via", "order"), [(HTTP[0], "strict"), (HTTP[1], "window"), (S3[0], "any"), (S3[1], "strict")], ids=str
+)
 def test_budgets_smaller_than_one_object_with_a_slow_first_sample(
     order: Any, via: Via, fault_seed: int, seen: Seen
 ) -> None:
@@ -246,5 +247,5 @@ def test_a_thread_that_never_lets_go_of_the_gil_makes_no_time_limit_ring(via: Vi
                 ended.set()
                 thread.join()
             assert loader.stats().engine.requests.retries == 0
-    assert child.counts["requests"] == 150
+    assert child.counts["requests"] <= 1.1 * 150
     seen.exact()

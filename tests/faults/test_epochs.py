@@ -13,7 +13,7 @@ from tests.faults.drill import PASSING, bodies, check_exact, loader_of, serving
 
 
 def epoch(server: FaultServer, **options: Any) -> al.Loader:
-    return loader_of(al.HTTPStore(idle_timeout_s=1.0).at(server.url), server.objects, **options)
+    return loader_of(al.HTTPStore(idle_timeout_s=0.4).at(server.url), server.objects, **options)
 
 
 def requests_until_good(faults: list[Fault]) -> int:

@@ -16,7 +16,7 @@ from tests.reliability import read_kept
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "docs" / "reliability.md"
-REMEDY = "run scripts/reliability_table with these tests, or with --no-run for those that are gone"
+REMEDY = "run scripts/reliability_table with these tests; then with --no-run, for those that are gone"
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,8 @@ ROWS: dict[int, Row] = {
     ),
     12: Row(
         fault="401, 403, ExpiredToken in mid-epoch",
-        does="AccessDeniedError, never skipped; expired credentials are refreshed once",
+        does="credentials are renewed once for all requests and the request is made again; then AccessDeniedError, never "
+        "skipped",
         cannot=_no_network(),
     ),
     13: Row(
@@ -95,7 +96,8 @@ ROWS: dict[int, Row] = {
     ),
     15: Row(
         fault="replaced in mid-epoch",
-        does="bytes of two versions are never mixed: If-Match holds a resume to its object, else ObjectChangedError; "
+        does="asked for by the listing's ETag, where it told one: ObjectChangedError. Bytes of two versions are never "
+        "mixed: If-Match holds a resume to its object, else ObjectChangedError; "
         "without a strong ETag the object is asked for anew",
     ),
     16: Row(

@@ -67,6 +67,7 @@ def number(data: bytes) -> np.ndarray[Any, Any]:
     return np.array([int.from_bytes(data, "big")])
 
 
+@pytest.mark.fault(row=12, stores=("s3",))
 @both
 @pytest.mark.parametrize("use_multiprocessing", [False, True])
 def test_an_epoch_outlives_its_credentials(
@@ -104,6 +105,7 @@ async def first_answers(store: S3Store) -> None:
     assert await store.get("0000.bin") == OBJECTS["0000.bin"]
 
 
+@pytest.mark.fault(row=12, stores=("s3",))
 @both
 async def test_sixty_four_refusals_are_one_renewal(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeS3(OBJECTS, token_s=1e9) as server:
@@ -120,6 +122,7 @@ async def test_sixty_four_refusals_are_one_renewal(make: Any, tmp_path: Path, mo
         await store.aclose()
 
 
+@pytest.mark.fault(row=12, stores=("s3",))
 @both
 async def test_a_second_refusal_is_final(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeS3(OBJECTS, token_s=-1.0) as server:
@@ -145,6 +148,7 @@ async def test_what_is_denied_keeps_its_sentence(tmp_path: Path, monkeypatch: py
         await store.aclose()
 
 
+@pytest.mark.fault(row=12, stores=("s3",))
 async def test_static_keys_are_not_renewed() -> None:
     async with FakeS3(OBJECTS, token_s=-1.0) as server:
         server.given["mine"] = 0.0
@@ -227,6 +231,7 @@ def requests_of(store: Any) -> list[Callable[[], Awaitable[object]]]:
     return [lambda: store.get("0000.bin"), lambda: store.size("0000.bin"), lambda: _listed(store)]
 
 
+@pytest.mark.fault(row=13, stores=("s3",))
 @pytest.mark.parametrize("tells_time", [True, False])
 @pytest.mark.parametrize(("ahead_s", "words"), CLOCKS)
 async def test_a_wrong_clock_is_named(
@@ -248,6 +253,7 @@ async def test_a_wrong_clock_is_named(
         await store.aclose()
 
 
+@pytest.mark.fault(row=13, stores=("s3",))
 @pytest.mark.parametrize(("ahead_s", "words"), CLOCKS)
 async def test_what_a_wrong_clock_signed_is_denied_by_some(ahead_s: float, words: str) -> None:
     async with FakeS3(OBJECTS, ahead_s=ahead_s) as server:
@@ -259,6 +265,7 @@ async def test_what_a_wrong_clock_signed_is_denied_by_some(ahead_s: float, words
         await store.aclose()
 
 
+@pytest.mark.fault(row=13, stores=("s3",))
 @pytest.mark.parametrize("ahead_s", [0.0, -600.0, 600.0])
 async def test_a_clock_that_is_right_is_not_blamed(ahead_s: float) -> None:
     async with FakeS3(OBJECTS, ahead_s=ahead_s) as server:
@@ -301,6 +308,7 @@ class Gate:
         return web.Response(body=request.path.encode())
 
 
+@pytest.mark.fault(row=12, stores=("http",))
 @pytest.mark.parametrize("status", [401, 403])
 async def test_headers_are_asked_for_once_more_for_all(status: int, http: NewStore) -> None:
     gate = Gate()
@@ -322,6 +330,7 @@ async def test_headers_are_asked_for_once_more_for_all(status: int, http: NewSto
         await store.aclose()
 
 
+@pytest.mark.fault(row=12, stores=("http",))
 async def test_headers_that_stay_the_same_are_refused_once(http: NewStore) -> None:
     gate = Gate()
     async with run_bucket({}, answer=gate.answer) as server:
@@ -374,6 +383,7 @@ def account_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.fault(row=12, stores=("gcs",))
 @pytest.mark.blocks(reason="the options look whether the file exists")
 async def test_google_is_asked_once_more_with_new_credentials(account_file: Path) -> None:
     async with FakeS3(OBJECTS) as server:
@@ -403,6 +413,7 @@ async def _asked_once(server: FakeS3, store: Any) -> None:
     await store.aclose()
 
 
+@pytest.mark.fault(row=12, stores=("azure",))
 async def test_azure_is_asked_once_more_with_new_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeS3(OBJECTS) as server:
         for name, value in {

@@ -184,7 +184,7 @@ def test_datasets_are_listed_again_before_there_is_a_loader() -> None:
 
 
 def test_a_manifest_is_asked_for_again() -> None:
-    from tests.faults.test_epochs import serving
+    from tests.faults.drill import serving
 
     rows = b"key,label\na.bin,1\nb.bin,2\n"
     faults = {"rows.csv": [Fault(kind="cut", at_bytes=8), Fault(kind="status")]}

@@ -22,7 +22,7 @@ from aioloader.storage.retry import Retry
 from aioloader.storage.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
 from aioloader.types import SampleRef, VersionedStore
-from tests.faults.test_epochs import serving
+from tests.faults.drill import serving
 from tests.storage.conftest import run_bucket
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ CASES = [
 ]
 
 
+@pytest.mark.fault(row=15, stores=("http",))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 async def test_an_object_comes_as_it_was_listed(case: Case, http: NewStore) -> None:
     async with FaultServer({KEY: BODY}, {KEY: case.faults}) as server:
@@ -166,6 +167,7 @@ async def test_a_store_without_versions_is_asked_as_before() -> None:
         assert await got(store, OTHER, (1, 4)) == BODY[1:4]
 
 
+@pytest.mark.fault(row=15, stores=("http",))
 @pytest.mark.parametrize("use_multiprocessing", [False, True])
 def test_an_object_replaced_after_the_listing_names_its_sample(*, use_multiprocessing: bool) -> None:
     bodies = {f"{number}.bin": bytes([number]) * 4 for number in range(20)}

@@ -81,8 +81,8 @@ ROWS: dict[int, Row] = {
     ),
     12: Row(
         fault="401, 403, ExpiredToken in mid-epoch",
-        does="credentials are renewed once for all requests and the request is made again; then AccessDeniedError, never "
-        "skipped",
+        does="credentials are renewed once for all requests and the request is made again; then "
+        "AccessDeniedError, never skipped",
         cannot=_no_network(),
     ),
     13: Row(
@@ -96,8 +96,8 @@ ROWS: dict[int, Row] = {
     ),
     15: Row(
         fault="replaced in mid-epoch",
-        does="asked for by the listing's ETag, where it told one: ObjectChangedError. Bytes of two versions are never "
-        "mixed: If-Match holds a resume to its object, else ObjectChangedError; "
+        does="asked for by the listing's ETag, where it told one: ObjectChangedError. Bytes of two versions are "
+        "never mixed: If-Match holds a resume to its object, else ObjectChangedError; "
         "without a strong ETag the object is asked for anew",
     ),
     16: Row(

@@ -96,7 +96,8 @@ def test_the_sample_is_named_and_the_next_epoch_is_whole(case: Case, via: Via, f
             list(batches)
         assert caught.value.sample_id == bad
         assert caught.value.key.endswith(list(objects)[bad])
-        assert server.requests[key] == case.requests
+        # A request that hangs may be hedged by one more.
+        assert case.requests <= server.requests[key] <= case.requests * (2 if case.fault.kind == "silent" else 1)
         server.faults[key] = []
         check_exact(loader, objects)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 64 << 10  # KiB

@@ -47,7 +47,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], s
     add("--error-status", type=int, action="append", metavar="STATUS",
         help="what refused requests get; several: each as likely (default: 503)")  # fmt: skip
     add("--rate-limit", type=rate_limit, default=(None, None), metavar="PER_S[,BURST]",
-        help="requests a second, and at once (default: a second's worth); others get Retry-After")  # fmt: skip
+        help="requests a second, and at once (default: a second's worth); others are refused")  # fmt: skip
     add("--rate-limit-status", type=int, default=503, choices=(429, 503),
         help="what they are refused with (default: 503)")  # fmt: skip
     add("--seed", type=int, default=0, help="another seed, other draws (default: 0)")

@@ -113,7 +113,9 @@ class LocalBucket:
             await sleep_until(arrived_s + turn.delay_s)
             if self._tokens is not None and not self._tokens.takes():
                 self._tally.refusals += 1
-                wait = {"Retry-After": str(max(math.ceil(self._tokens.next_in_s), 1))}
+                wait_s = self._tokens.next_in_s
+                # A second is the least that can be said; who may come sooner would wait for nothing.
+                wait = {"Retry-After": str(math.ceil(wait_s))} if wait_s >= 1 else {}
                 return await self._send(request, say(self.manners.rate_limit_status, "too fast (rate_limit)", wait))
             if turn.refusal_status is not None:
                 self._tally.refusals += 1

@@ -33,7 +33,7 @@ class Manners:
     ``bandwidth_bytes_per_s`` is shared by all connections; None is no limit. ``error_rate`` (0 to 1) of the
     requests are answered with one of ``error_statuses``, each as likely, and nothing of the file. What comes faster
     than ``rate_limit_per_s`` a second, and ``rate_limit_burst`` at once (a second's worth, unless given), is refused
-    with ``rate_limit_status`` (429 or 503) and a Retry-After of whole seconds, one at least.
+    with ``rate_limit_status`` (429 or 503), and with Retry-After where it is a second or more until the next may come.
 
     Draws depend on ``seed``, the method, the key and how often it was asked for, never on the order of
     arrival: the same requests meet the same fate however they are scheduled, and a retry draws anew.

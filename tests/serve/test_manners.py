@@ -194,6 +194,10 @@ async def test_what_comes_too_fast_is_refused_and_told_to_wait(folder: Path, ask
     assert 1 <= int(answers[3].headers["Retry-After"]) <= 10
     assert "Retry-After" not in answers[0].headers
     assert counts.refusals == 2
+    async with LocalBucket(folder, Manners(rate_limit_per_s=5, rate_limit_burst=1)) as bucket:
+        refused = [await ask(bucket, "train/cat/1.png") for _ in range(2)][1]
+    assert refused.status == 503
+    assert "Retry-After" not in refused.headers
 
 
 async def test_a_second_s_worth_may_come_at_once_unless_told(folder: Path, ask: Ask) -> None:

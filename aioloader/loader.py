@@ -14,10 +14,14 @@ from aioloader.engine.ledger import Ledger, LedgerEntry, read_skip_list
 from aioloader.engine.session import Session
 from aioloader.engine.shared import PROCESS_BODY_BYTES
 from aioloader.errors import EmptyDatasetError, OptionError
+from aioloader.monitor.cache_forecast import CacheForecast
 from aioloader.monitor.report import render
 from aioloader.monitor.stats import Counters, LoaderStats
 from aioloader.order.permutation import EpochOrder
 from aioloader.runtime.threads import DaemonThreads
+from aioloader.storage.cache_admission import WAITING_BYTES
+from aioloader.storage.cache_options import CacheOptions
+from aioloader.storage.caching import CachingStore
 from aioloader.storage.policies import with_policies
 from aioloader.storage.retry import RETRY, Retry
 from aioloader.tune.concurrency import START, search_of
@@ -67,6 +71,8 @@ class _Base:
         rank: int = 0,
         world_size: int = 1,
         retry: Retry = RETRY,
+        cache: str | os.PathLike[str] | None = None,
+        cache_size: int | str | Auto = "auto",
         stall_timeout_s: float = 300.0,
         close_timeout_s: float = 5.0,
     ) -> None:
@@ -89,6 +95,9 @@ class _Base:
             raise OptionError("data", f"a {type(data).__name__}", expected)
         if not isinstance(retry, Retry):
             raise OptionError("retry", repr(retry), "al.Retry(...); al.Retry(attempts=1) never asks again")
+        if cache is None and cache_size != "auto":
+            raise OptionError("cache_size", repr(cache_size), 'cache="some/directory" beside it')
+        cache_options = None if cache is None else CacheOptions.checked(cache, cache_size)
         if transform is not None and not callable(transform):
             raise OptionError("transform", repr(transform), "a function of (decoded, rng), or None")
         # The ledger first: a run that names one file as both finds it, empty the first time.
@@ -110,10 +119,19 @@ class _Base:
         transport = getattr(data.store, "transport", None)
         if isinstance(transport, str):  # which HTTP client fetched belongs to the figures
             self._knobs["transport"] = transport
+        store = with_policies(data.store, retry=retry, cache=cache_options)
+        self._forecast: CacheForecast | None = None
+        if cache_options is not None:
+            self._knobs["cache"] = f"not used: {data.store.location} is on this machine"
+        if cache_options is not None and isinstance(store, CachingStore):
+            self._forecast = CacheForecast(plan.steps * plan.batch_size)
+            self._knobs |= {"cache": cache_options.path, "cache_size": cache_options.shown_bound}
+            if self._starts_early:
+                store.prepare()  # a wrong directory is said where it was given; it blocks, so not on anybody's loop
         self._next_epoch = 0
         self._job = Job(
             samples=data,
-            store=with_policies(data.store, retry=retry),
+            store=store,
             decoder=decoder,
             transform=transform,
             order=EpochOrder(len(data), seed=self._seed, shuffle=shuffle),
@@ -195,7 +213,9 @@ class _Base:
         knobs = self._knobs
         if self._search is not None:
             knobs = {**knobs, "concurrency": f"{self._search.concurrency} (auto)"}
-        return render(self.stats(), knobs, self._data.store.location, self.concurrency_changes)
+        stats = self.stats()
+        next_share = None if self._forecast is None else self._forecast.share(stats.cache)
+        return render(stats, knobs, self._data.store.location, self.concurrency_changes, next_share)
 
     @property
     def concurrency_changes(self) -> tuple[Change, ...]:
@@ -203,15 +223,18 @@ class _Base:
         return () if self._search is None else tuple(self._search.changes)
 
     def memory_bound(self) -> int:
-        """Bytes that batches and fetched bodies take at most: two rings of slabs and the body budget.
+        """Bytes that batches and fetched bodies take at most: two rings of slabs, the body budget, and with ``cache``
+        64 MB in each process for bodies on their way to disk.
 
         Known once the fields are: declared by the decoder, or after the first sample; 0 before. Batches the caller
         keeps beyond the ring are private copies and come on top, and so does what decoders take while they work: for
         pictures 3 to 6 bytes a pixel of the largest file, for each of the ``workers``; and up to 8 MiB for bodies that
         are fetched twice because the first request is late.
         """
-        slab_bytes = self._job.workspace.bound_bytes
-        return slab_bytes and slab_bytes + (self._job.options.body_bytes or PROCESS_BODY_BYTES)
+        slab_bytes, options = self._job.workspace.bound_bytes, self._job.options
+        writers = options.workers if options.use_multiprocessing else 1
+        to_write = 0 if self._forecast is None else WAITING_BYTES * writers
+        return slab_bytes and slab_bytes + (options.body_bytes or PROCESS_BODY_BYTES) + to_write
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._data!r}, batch_size={self.batch_size}, decode={self._job.decoder!r})"
@@ -227,6 +250,8 @@ class _Base:
         if chosen < 0:
             raise OptionError("epoch", repr(epoch), "a number from 0")
         self._next_epoch = chosen + 1
+        if self._forecast is not None:
+            self._forecast.begin(self._session.engine_stats().cache)
         return chosen
 
     @property
@@ -260,6 +285,8 @@ class Loader(_Base):
     keys) to leave out. ``max_memory`` bounds batches and fetched bodies ("2GB"). ``class_weight`` (class id or name
     to weight) and ``sample_weight`` (a column of the manifest) add a third array. ``rank`` of ``world_size``
     processes reads its share. ``retry`` (`Retry`) says how often and how long a failed request is made again.
+    ``cache`` is a directory that keeps what was fetched, up to ``cache_size`` ("100GB"; "auto": half of what is free)
+    over all loaders and processes that share it; what is full stays as it is.
     ``stall_timeout_s`` without any sample moving raises `StalledError`; ``close_timeout_s`` bounds `close`.
 
     Raises `OptionError` for a value that cannot work, `EmptyDatasetError` for no samples; while iterating, the

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from aioloader import __version__
-from aioloader.cli import demo, serve
+from aioloader.cli import cache, demo, serve
 from aioloader.errors import AioloaderError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_command(commands, shared)
     serve.add_command(commands, shared)
+    cache.add_command(commands, shared)
     return parser
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from aioloader.dataset.identity import assign_parts, fingerprint, fingerprint_parts, stable_key
+from aioloader.dataset.identity import assign_parts, fingerprint, fingerprint_parts
 from aioloader.dataset.labels import LabelMode, Labels, frozen
 from aioloader.errors import OptionError
 from aioloader.storage.key_order import key_bytes
+from aioloader.storage.stable_key import stable_key
 from aioloader.types import FieldSpec, SampleRef, Store
 
 if TYPE_CHECKING:

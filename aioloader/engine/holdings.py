@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from aioloader.engine import shared as process
 from aioloader.monitor.histogram import LatencyHistogram
-from aioloader.monitor.stats import EngineStats, freeze_latency
+from aioloader.monitor.stats import CacheCounts, EngineStats, freeze_latency
 from aioloader.runtime.loop import SIGNAL_CHECK_S, LoopLease
 from aioloader.runtime.wake import Wake
+from aioloader.storage.caching import CachingStore
 from aioloader.storage.origin_state import state_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class Holdings:
         if self._pool is not None:
             return self._pool.stats()
         lag = LatencyHistogram() if self.shared is None else self.shared.lag.histogram
-        return EngineStats(loop_lag=freeze_latency(lag), requests=replace(state_of(self._store.origin).counts))
+        cache = replace(self._store.counts) if isinstance(self._store, CachingStore) else CacheCounts()
+        requests = replace(state_of(self._store.origin).counts)
+        return EngineStats(loop_lag=freeze_latency(lag), requests=requests, cache=cache)
 
     def start(self, stream: Stream) -> None:
         """Have the loop start ``stream``, unless all is being given back."""

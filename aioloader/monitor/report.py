@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
+
+from aioloader.monitor.stats import STOPPED_DISK_FULL, STOPPED_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aioloader.monitor.stats import EngineStats, LoaderStats
+    from aioloader.monitor.stats import CacheCounts, EngineStats, LoaderStats
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -65,10 +68,36 @@ class ChangeOfConcurrency(Protocol):
 _SHOWN_CHANGES = 3
 
 
+def _cache(counts: CacheCounts, next_share: float | None) -> str:
+    text = f"{counts.hit_share:.0%} of {_count(counts.lookups, 'look-up')} found ({human_bytes(counts.hit_bytes)}), "
+    text += f"{counts.written:,} written"
+    if next_share is not None:
+        text += f"; of the next epoch about {next_share:.0%}"
+    if counts.stopped:
+        stopped = {STOPPED_FULL: "full", STOPPED_DISK_FULL: "full: 5% of the disk stays free"}
+        text += f"; {stopped.get(counts.stopped) or 'nothing more is written: ' + _system_error(counts.stopped)}"
+    if counts.dropped:
+        text += f"; {counts.dropped:,} not written: the disk is slower than the store"
+    if counts.bad:
+        text += f"; {counts.bad:,} spoilt, fetched again"
+    return text
+
+
+def _system_error(number: int) -> str:
+    return os.strerror(number) if number > 0 else "see the log"
+
+
 def render(
-    stats: LoaderStats, knobs: Mapping[str, str], source: str, changes: Sequence[ChangeOfConcurrency] = ()
+    stats: LoaderStats,
+    knobs: Mapping[str, str],
+    source: str,
+    changes: Sequence[ChangeOfConcurrency] = (),
+    next_cached_share: float | None = None,
 ) -> str:
-    """The report: what was read, how fast, who waited, what the knobs were, and why they were changed."""
+    """The report: what was read, how fast, who waited, what the knobs were, and why they were changed.
+
+    ``next_cached_share`` is what the next epoch will find in the cache, as far as it is known.
+    """
     if stats.batches == 0:
         return f"aioloader: no batch was read yet from {source}"
     fetch, decode = stats.fetch, stats.decode
@@ -108,6 +137,8 @@ def render(
         )
     if requests.refreshed:
         lines.append(f"  credentials  renewed {_count(requests.refreshed, 'time')} after the store refused them")
+    if stats.cache.lookups:
+        lines.append("  cache        " + _cache(stats.cache, next_cached_share))
     if stats.private_copies:
         lines.append(f"  copies       {stats.private_copies} batches copied: more were held than the ring has")
     lines.append("  knobs        " + ", ".join(f"{name}={value}" for name, value in knobs.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aioloader.monitor.histogram import LatencyHistogram
 from aioloader.monitor.occupancy import Occupancy
@@ -46,12 +46,66 @@ class RequestCounts:
             setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
 
 
+STOPPED_FULL, STOPPED_DISK_FULL, STOPPED_OTHERWISE = -1, -2, -3
+"""Why nothing more is kept in a cache, beside the numbers that the system gives its errors."""
+
+
+@dataclass(slots=True)
+class CacheCounts:
+    """What became of look-ups in the cache, and of what was to be kept.
+
+    ``hits`` were found, ``hit_bytes`` of them in all; ``misses`` were fetched. ``written`` entries are new,
+    ``bad`` ones were found spoilt, removed and fetched again, ``dropped`` ones not written because the disk was slower
+    than the store. ``stopped`` says why nothing more is written: 0 while it is, the number of the system's
+    error, or one of `STOPPED_FULL`, `STOPPED_DISK_FULL`, `STOPPED_OTHERWISE`.
+    """
+
+    hits: int = 0
+    hit_bytes: int = 0
+    misses: int = 0
+    written: int = 0
+    written_bytes: int = 0
+    bad: int = 0
+    dropped: int = 0
+    stopped: int = 0
+
+    def add(self, other: CacheCounts) -> None:
+        """Add another's; one that has stopped is enough to say so."""
+        self.hits += other.hits
+        self.hit_bytes += other.hit_bytes
+        self.misses += other.misses
+        self.written += other.written
+        self.written_bytes += other.written_bytes
+        self.bad += other.bad
+        self.dropped += other.dropped
+        self.stopped = other.stopped or self.stopped
+
+    @property
+    def lookups(self) -> int:
+        """Samples that were looked for."""
+        return self.hits + self.misses
+
+    @property
+    def hit_share(self) -> float:
+        """Of the look-ups, 0 to 1."""
+        return self.hits / self.lookups if self.lookups else 0.0
+
+
+class CountCache(Protocol):
+    """Adds to somebody's counts, on the loop that fetches; ``resumed`` takes back what ``stopped`` said."""
+
+    def __call__(self, some: CacheCounts, *, resumed: bool = False) -> None:
+        """Add ``some``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
     """The process's event loops and worker processes, which all loaders share.
 
     ``loop_lag`` is how late fetching loops ran their timers: what decoders that hold the GIL do to fetching.
-    ``requests`` are those to the loader's origin (with worker processes: to all origins). ``processes`` are up now
+    ``requests`` are those to the loader's origin (with worker processes: to all origins), ``cache`` is the loader's
+    (with worker processes: of all loaders). ``processes`` are up now
     (of a closed loader: were, at its end), ``deaths`` ended by themselves or were killed and were replaced.
     ``start_s`` is how long the slowest took to come up, ``rss_bytes`` the largest's memory after it had loaded the
     user's code, ``imports`` which heavy libraries that code brought in, with the seconds it took.
@@ -59,6 +113,7 @@ class EngineStats:
 
     loop_lag: StageStats
     requests: RequestCounts = field(default_factory=RequestCounts)
+    cache: CacheCounts = field(default_factory=CacheCounts)
     processes: int = 0
     deaths: int = 0
     start_s: float = 0.0
@@ -94,6 +149,11 @@ class LoaderStats:
     private_copies: int
     slab_bytes: int
     engine: EngineStats
+
+    @property
+    def cache(self) -> CacheCounts:
+        """The engine's."""
+        return self.engine.cache
 
     @property
     def samples_per_s(self) -> float:

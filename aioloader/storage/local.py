@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from aioloader.errors import OptionError
+from aioloader.runtime.brief_calls import BriefCalls
 from aioloader.storage.freed_memory import keep_freed_memory
 from aioloader.storage.local_files import file_size, read_file, walk
 from aioloader.storage.local_keys import path_of_key
-from aioloader.storage.local_reads import LocalReads
 from aioloader.storage.per_loop import PerLoop
 from aioloader.storage.ranges import check_range
 
@@ -37,7 +37,7 @@ class LocalStore:
     def __init__(self) -> None:
         self._root: str | None = None
         self._location = ""
-        self._reads: PerLoop[LocalReads] = PerLoop()
+        self._reads: PerLoop[BriefCalls] = PerLoop()
 
     def at(self, path_or_file_url: str | os.PathLike[str]) -> LocalStore:
         """A store rooted at the folder; nothing is read yet. Raises `OptionError` for no local path."""
@@ -70,7 +70,7 @@ class LocalStore:
         if byte_range is not None:
             check_range(byte_range)
         path = path_of_key(self._bound(), key, self._location)
-        return await self._on_loop().read(path, byte_range, self._location, key)
+        return await self._on_loop().run(read_file, path, byte_range, self._location, key)
 
     def read_now(self, key: str, byte_range: ByteRange | None = None) -> bytes:
         """`get` without a loop: in the caller's thread, which waits for the disk."""
@@ -106,8 +106,8 @@ class LocalStore:
             raise OptionError("store", "LocalStore()", "a place too: LocalStore().at('/data/train')")
         return self._root
 
-    def _on_loop(self) -> LocalReads:
-        return self._reads.get(lambda: LocalReads(MAX_THREADS))
+    def _on_loop(self) -> BriefCalls:
+        return self._reads.get(lambda: BriefCalls("aioloader-file", MAX_THREADS))
 
     def __repr__(self) -> str:
         return f"LocalStore().at({self._root!r})" if self._root is not None else "LocalStore()"

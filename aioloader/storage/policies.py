@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aioloader.storage.caching import CachingStore
 from aioloader.storage.coalescing import CoalescingStore
 from aioloader.storage.retrying import RetryingStore
 
 if TYPE_CHECKING:
+    from aioloader.storage.cache_options import CacheOptions
     from aioloader.storage.retry import Retry
     from aioloader.types import InformedStore, Store
 
 
-def with_policies(store: Store, *, retry: Retry) -> InformedStore:
-    """``store`` as the engine asks it."""
-    return CoalescingStore(RetryingStore(store, retry))
+def with_policies(store: Store, *, retry: Retry, cache: CacheOptions | None = None) -> InformedStore:
+    """``store`` as the engine asks it: from ``cache`` what is there, the rest again and again as ``retry`` says.
+
+    What lies on this machine already is not kept a second time.
+    """
+    coalescing = CoalescingStore(RetryingStore(store, retry))
+    if cache is None or not cache.is_worth(store.origin):
+        return coalescing
+    return CachingStore(coalescing, cache)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioloader.dataset.identity import assign_parts, fingerprint, fingerprint_parts, stable_key
+from aioloader.dataset.identity import assign_parts, fingerprint, fingerprint_parts
 from aioloader.dataset.labels import Labels
 from aioloader.errors import OptionError
+from aioloader.storage.stable_key import stable_key
 
 KEYS = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=60)
 FRACTIONS = st.lists(st.floats(0.01, 1), min_size=1, max_size=4).map(

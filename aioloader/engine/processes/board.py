@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aioloader.batch.arena import anonymous_file
 from aioloader.monitor.histogram import BUCKETS
-from aioloader.monitor.stats import RequestCounts
+from aioloader.monitor.stats import CacheCounts, RequestCounts
 
 if TYPE_CHECKING:
     from aioloader.monitor.histogram import LatencyHistogram
@@ -20,7 +20,8 @@ _FREE = -1
 _LAG_PLACE = 2 * LANES
 _COUNTS_PLACE = _LAG_PLACE + BUCKETS + 2
 _COUNTS = len(fields(RequestCounts))
-_WORDS = _COUNTS_PLACE + _COUNTS
+_CACHE_PLACE = _COUNTS_PLACE + _COUNTS
+_WORDS = _CACHE_PLACE + len(fields(CacheCounts))
 _NANO = 1e9
 
 
@@ -74,6 +75,11 @@ class Board:
         for place, count in enumerate(astuple(counts)):
             self._words[_COUNTS_PLACE + place] = count
 
+    def write_cache(self, counts: CacheCounts) -> None:
+        """What became of look-ups in the cache, as of now."""
+        for place, count in enumerate(astuple(counts)):
+            self._words[_CACHE_PLACE + place] = count
+
     # -- in the parent -----------------------------------------------------------------------------------
 
     def suspects(self) -> list[tuple[int, int]]:
@@ -90,6 +96,10 @@ class Board:
     def add_counts_to(self, counts: RequestCounts) -> None:
         """Add the child's counts to ``counts``."""
         counts.add(RequestCounts(*self._words[_COUNTS_PLACE : _COUNTS_PLACE + _COUNTS]))
+
+    def add_cache_to(self, counts: CacheCounts) -> None:
+        """Add the child's counts to ``counts``."""
+        counts.add(CacheCounts(*self._words[_CACHE_PLACE:_WORDS]))
 
     def close(self) -> None:
         """Unmap it; in the parent the descriptor too. Idempotent."""

@@ -9,6 +9,7 @@ import os
 import struct
 import weakref
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aioloader.engine.processes.facts import unpack_breakdown, unpack_error, unpack_spec
@@ -17,7 +18,7 @@ from aioloader.engine.processes.shares import shares
 from aioloader.engine.processes.wire import Done, ToChild, ToParent, as_dict, unpack_arrived
 from aioloader.errors import AioloaderError, OptionError, RemoteError, WorkersFailedError
 from aioloader.monitor.histogram import LatencyHistogram
-from aioloader.monitor.stats import EngineStats, RequestCounts, freeze_latency
+from aioloader.monitor.stats import CacheCounts, EngineStats, RequestCounts, freeze_latency
 from aioloader.runtime.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class ProcessPool:
         self._rss_bytes = 0
         self._lag_of_ended = LatencyHistogram()
         self._counts_of_ended = RequestCounts()
+        self._cache_of_ended = CacheCounts()
         self._wanted = 0
         self._streams: dict[int, PoolStream] = {}
         self._threads = DaemonThreads("aioloader-spawn", max_threads=2)
@@ -263,13 +265,18 @@ class ProcessPool:
         """What the processes say of themselves, those that have ended included; any thread."""
         lag = LatencyHistogram()
         lag.add(self._lag_of_ended.counts, self._lag_of_ended.total_s, self._lag_of_ended.max_s)
+        cache = replace(self._cache_of_ended, stopped=0)
         links = list(self.links)
         for link in links:
             with contextlib.suppress(ValueError):  # closed meanwhile
                 link.board.add_lag_to(lag)
+                link.board.add_cache_to(cache)
+        if not links:
+            cache.stopped = self._cache_of_ended.stopped
         return EngineStats(
             loop_lag=freeze_latency(lag),
             requests=self.request_counts(),
+            cache=cache,
             processes=max(sum(link.is_up for link in links), self._were_up),
             deaths=self.deaths,
             start_s=max(self._started_s, default=0.0),
@@ -290,6 +297,7 @@ class ProcessPool:
         """What a process that has ended had to say stays."""
         link.board.add_lag_to(self._lag_of_ended)
         link.board.add_counts_to(self._counts_of_ended)
+        link.board.add_cache_to(self._cache_of_ended)
 
     # -- the end ---------------------------------------------------------------------------------------------
 

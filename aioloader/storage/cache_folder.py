@@ -125,9 +125,10 @@ class CacheFolder:
         temporary = content.temporary_path(secrets.token_hex(8), taken_bytes)
         descriptor = None
         try:
-            descriptor = os.open(temporary, OPEN_TO_WRITE, 0o600, dir_fd=self.descriptor)
-            # Whoever can lock a temporary file knows that its writer is dead.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with room.changing():  # nobody sweeps between the two lines
+                descriptor = os.open(temporary, OPEN_TO_WRITE, 0o600, dir_fd=self.descriptor)
+                # Whoever can lock a temporary file knows that its writer is dead.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             write_all(descriptor, parts)
             self._publish(room, temporary, name, taken_bytes)
         except BaseException:
@@ -259,8 +260,8 @@ class CacheFolder:
         except FileNotFoundError:
             return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with room.changing() as count:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(temporary, dir_fd=self.descriptor)
                 if count.is_counted and count.pending:
                     count.taken_bytes = max(count.taken_bytes - content.taken_for(temporary), 0)

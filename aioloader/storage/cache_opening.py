@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 _PAUSE_S: Final = 60.0
 """Until a directory that could not be opened is tried again."""
 
+_LAST_S: Final = 1.0
+"""What closing waits for an opening that has begun."""
+
 
 class _OnLoop:
     def __init__(self) -> None:
@@ -60,10 +63,10 @@ class CacheOpening:
             return
         if opening.exception() is not None:
             mine.opening, mine.retry_s = None, monotonic() + _PAUSE_S
-        elif mine.is_closed:
-            opening.result().close()
         else:
-            mine.cache = Cache(opening.result(), self._count)
+            mine.cache = None if mine.is_closed else Cache(opening.result(), self._count)
+            if mine.is_closed:
+                opening.result().close()
 
     def _warn(self, exc: OSError) -> None:
         if not self._has_warned:
@@ -80,5 +83,7 @@ class CacheOpening:
         mine = self._loops.take()
         if mine is not None:
             mine.is_closed = True
+            if mine.opening is not None and not mine.opening.done():
+                await asyncio.wait([mine.opening], timeout=_LAST_S)
             if mine.cache is not None:
                 await mine.cache.aclose()

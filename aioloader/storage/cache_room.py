@@ -34,6 +34,7 @@ _AUTO_SHARE: Final = 0.5
 _PATIENCE_S: Final = 2.0
 """For a lock that is held for microseconds: who has it longer was stopped."""
 _LOOK_S: Final = 0.001
+_LONGEST_COUNT_S: Final = 60.0
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -157,12 +158,14 @@ class Room:
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[bool]:
-        """Whether the caller is to count: nobody has, and nobody does."""
-        if not self._counting_lock.acquire(blocking=False):  # another thread has the same descriptor's lock
+        """Whether the caller is to count; False once another has, or where it takes another process long."""
+        if not self._counting_lock.acquire(timeout=_LONGEST_COUNT_S):  # a lock of its own: threads share a descriptor
             yield False
             return
         try:
-            if not _try_lock(self._counting, fcntl.LOCK_EX):
+            try:
+                _lock(self._counting, fcntl.LOCK_EX)
+            except TimeoutError:
                 yield False
                 return
             try:

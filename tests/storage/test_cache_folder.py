@@ -1,0 +1,283 @@
+"""The bound of a cache over everybody who writes it, and what the killed leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aioloader.storage import cache_room
+from aioloader.storage.cache_content import RECORD_FILE
+from aioloader.storage.cache_entry import BadEntryError, EntryName, name_entry
+from aioloader.storage.cache_folder import CacheFolder, ClosedError
+from aioloader.storage.cache_room import Count, Verdict
+from tests.storage.cache_rig import entry_files, taken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BOUND = 1_000_000
+SLACK = 60_000
+"""Beyond the bound: the directory itself, what tells of it, and the folders of what was written at the same moment."""
+
+
+def name(number: int) -> EntryName:
+    return name_entry("https://host:443", "https://host/", f"{number}", None, None, None)
+
+
+def body(number: int, nbytes: int = 5000) -> bytes:
+    return random.Random(number).randbytes(nbytes)
+
+
+@contextlib.contextmanager
+def opened(path: Path, bound: int | None = BOUND) -> Iterator[CacheFolder]:
+    folder = CacheFolder(str(path), bound)
+    try:
+        yield folder
+    finally:
+        folder.close()
+
+
+def count_of(folder: CacheFolder) -> Count:
+    assert folder.room is not None
+    return folder.room.read()
+
+
+def fill(folder: CacheFolder, numbers: range, nbytes: int = 5000) -> list[Verdict]:
+    return [folder.write(name(number), body(number, nbytes)) for number in numbers]
+
+
+def test_it_is_filled_to_its_bound_and_what_is_there_stays(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache") as folder:
+        verdicts = fill(folder, range(200))
+        written = verdicts.count(Verdict.TAKEN)
+        assert verdicts == [Verdict.TAKEN] * written + [Verdict.FULL] * (200 - written)
+        assert count_of(folder).entries == written == len(entry_files(tmp_path / "cache"))
+        for number in range(200):
+            assert folder.read(name(number)) == (body(number) if number < written else None)
+    assert 0.9 * BOUND < taken(tmp_path / "cache") < BOUND + SLACK
+
+
+def test_one_that_is_too_large_leaves_room_for_the_others(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache") as folder:
+        assert fill(folder, range(3)) == [Verdict.TAKEN] * 3
+        assert folder.write(name(3), bytes(BOUND)) is Verdict.TOO_LARGE
+        assert folder.write(name(4), bytes(980_000)) is Verdict.TOO_LARGE
+        assert fill(folder, range(5, 8)) == [Verdict.TAKEN] * 3
+
+
+def test_what_is_there_already_takes_no_second_room(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache") as folder:
+        fill(folder, range(5))
+        before = count_of(folder)
+        fill(folder, range(5))
+        assert count_of(folder) == before
+        assert before.pending == 0
+
+
+def test_a_spoilt_entry_gives_its_room_back(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache") as folder:
+        fill(folder, range(2))
+        before = count_of(folder)
+        fill(folder, range(2, 3))
+        path = tmp_path / "cache" / name(2).path
+        path.write_bytes(bytes(path.stat().st_size))
+        with pytest.raises(BadEntryError):
+            folder.read(name(2))
+        after = count_of(folder)
+        assert (after.entries, after.pending) == (2, 0)
+        assert before.taken_bytes <= after.taken_bytes <= before.taken_bytes + 2 * 4096  # its folders
+        assert folder.read(name(2)) is None
+
+
+def test_half_of_what_is_free_is_the_bound_that_nobody_gave(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache", None) as folder:
+        assert fill(folder, range(1)) == [Verdict.TAKEN]
+        disk = os.statvfs(tmp_path)
+        assert count_of(folder).bound_bytes == pytest.approx(disk.f_bavail * disk.f_frsize / 2, rel=0.2)
+
+
+def test_a_part_of_the_disk_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = os.statvfs(tmp_path)
+    monkeypatch.setattr(cache_room, "_FREE_SHARE", disk.f_bavail / disk.f_blocks + 0.01)
+    with opened(tmp_path / "cache") as folder:
+        assert fill(folder, range(2)) == [Verdict.DISK_FULL] * 2
+        assert entry_files(tmp_path / "cache") == []
+
+
+def test_two_openings_share_one_bound(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache") as one, opened(tmp_path / "cache") as other:
+        for number in range(0, 200, 2):
+            fill(one, range(number, number + 1))
+            fill(other, range(number + 1, number + 2))
+        assert count_of(one) == count_of(other)
+        assert count_of(one).entries == len(entry_files(tmp_path / "cache"))
+    assert 0.9 * BOUND < taken(tmp_path / "cache") < BOUND + SLACK
+
+
+def test_threads_that_begin_together_count_once(tmp_path: Path) -> None:
+    for attempt in range(5):
+        path = tmp_path / str(attempt)
+        with opened(path) as folder:
+            start = threading.Barrier(4)
+
+            def write(thread: int, folder: CacheFolder = folder, start: threading.Barrier = start) -> None:
+                start.wait()
+                fill(folder, range(thread * 100, thread * 100 + 100))
+
+            threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            count = count_of(folder)
+            assert (count.entries, count.pending) == (len(entry_files(path)), 0)
+        assert taken(path) < BOUND + SLACK
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.storage.test_cache_folder import BOUND, body, name, opened
+with opened(Path(sys.argv[1])) as folder:
+    for number in range(int(sys.argv[2]), 10**6, int(sys.argv[3])):
+        folder.write(name(number), body(number, 5000))
+        if folder.room.read().taken_bytes > BOUND - 8192:
+            break
+"""
+
+
+def test_processes_share_one_bound_and_give_no_wrong_byte(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for first in range(4):  # two and two overlap
+            command = [sys.executable, "-c", WRITER, str(path), str(first), str(2 if first < 2 else 4)]
+            writers.append(stack.enter_context(subprocess.Popen(command)))
+            stack.callback(writers[-1].kill)
+        assert [writer.wait(60) for writer in writers] == [0] * 4
+    with opened(path) as folder:
+        count = count_of(folder)
+        assert (count.entries, count.pending) == (len(entry_files(path)), 0)
+        found = sum(folder.read(name(number)) == body(number) for number in range(3 * count.entries))
+        assert found == count.entries > 50
+    assert taken(path) < BOUND + SLACK
+
+
+def test_what_a_killed_process_had_taken_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    with opened(path) as folder:
+        fill(folder, range(3))
+        before = count_of(folder)
+        assert folder.room is not None
+        for number in range(2):  # as one leaves it that dies while it writes
+            assert folder.room.take(8192) is Verdict.TAKEN
+            (path / "tmp" / f"4711-{number:016x}-8192").write_bytes(bytes(100))
+        assert count_of(folder).pending == 2
+        with opened(path) as other:  # while the first goes on
+            assert count_of(other) == before
+    assert list((path / "tmp").iterdir()) == []
+
+
+def test_a_file_that_is_being_written_is_not_swept(tmp_path: Path) -> None:
+    import fcntl
+
+    path = tmp_path / "cache"
+    with opened(path) as folder:
+        fill(folder, range(1))
+        writing = path / "tmp" / f"4711-{0:016x}-8192"
+        with writing.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with opened(path):
+                assert writing.exists()
+        with opened(path):
+            assert not writing.exists()
+
+
+@pytest.mark.parametrize("how", ["died between two lines", "another start", "torn", "gone"])
+def test_who_is_alone_counts_again_where_the_record_may_be_wrong(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "cache"
+    record = path / RECORD_FILE
+    with opened(path) as folder:
+        fill(folder, range(3))
+        right = count_of(folder)
+        assert folder.room is not None
+        with folder.room.changing() as count:
+            count.taken_bytes = 10**9
+            count.pending += how == "died between two lines"
+            if how == "another start":
+                count.start = bytes(15) + b"1"
+    if how == "torn":
+        record.write_bytes(record.read_bytes()[:40])
+    if how == "gone":
+        record.write_bytes(b"")
+    with opened(path) as folder:
+        assert fill(folder, range(3)) == [Verdict.TAKEN] * 3
+        assert count_of(folder) == right
+
+
+def test_a_sound_record_is_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    with opened(path) as folder:
+        fill(folder, range(3))
+        before = count_of(folder)
+    for file in entry_files(path):
+        file.unlink()  # counting again would see it
+    with opened(path) as folder:
+        assert count_of(folder) == before
+
+
+def test_a_record_with_a_wrong_checksum_says_nothing() -> None:
+    record = Count(is_counted=True, taken_bytes=5, entries=1, pending=0, bound_bytes=9, start=bytes(16)).pack()
+    assert Count.unpack(record).taken_bytes == 5
+    for place in range(len(record)):
+        spoilt = bytearray(record)
+        spoilt[place] ^= 1
+        assert Count.unpack(bytes(spoilt)) == Count()
+    foreign = b"somewhat" + record[8:-4]
+    assert Count.unpack(foreign + struct.pack("<I", zlib.crc32(foreign))) == Count()
+
+
+def test_a_stopped_process_that_holds_the_lock_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr(cache_room, "_PATIENCE_S", 0.05)
+    path = tmp_path / "cache"
+    with opened(path) as folder:
+        fill(folder, range(1))
+        with (path / RECORD_FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with pytest.raises(TimeoutError, match="another process has held the lock"):
+                fill(folder, range(1, 2))
+            assert folder.read(name(0)) == body(0)  # reading needs none
+        assert fill(folder, range(1, 2)) == [Verdict.TAKEN]
+
+
+def test_a_closed_directory_is_neither_read_nor_written(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache") as folder:
+        fill(folder, range(1))
+    folder.close()
+    with pytest.raises(ClosedError):
+        folder.read(name(0))
+    with pytest.raises(ClosedError):
+        folder.write(name(0), b"")
+
+
+def test_it_is_closed_by_the_last_call_that_runs(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache") as folder:
+        with folder.open():
+            folder.close()
+            assert os.fstat(folder.descriptor)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(folder.descriptor)

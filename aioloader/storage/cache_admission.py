@@ -85,8 +85,6 @@ class Admission:
                 self._warn("less than 5 % of its file system is free")
             elif verdict is Verdict.UNCOUNTED:  # another thread or process is adding up what is there
                 self._count(CacheCounts(dropped=1))
-        elif isinstance(error, BlockingIOError | FileNotFoundError):  # swept under us by who took us for dead
-            self._count(CacheCounts(dropped=1))
         elif not isinstance(error, ClosedError):
             self._stop(error)
 

@@ -117,11 +117,11 @@ class CacheFolder:
             if verdict is Verdict.UNCOUNTED:
                 self.count(self.room)
                 verdict = self.room.take(taken_bytes)
-            if verdict is Verdict.TAKEN:
-                self._write(self.room, name, taken_bytes, (header, body))
+            if verdict is Verdict.TAKEN and not self._write(self.room, name, taken_bytes, (header, body)):
+                return Verdict.THERE
             return verdict
 
-    def _write(self, room: Room, name: EntryName, taken_bytes: int, parts: tuple[bytes, bytes]) -> None:
+    def _write(self, room: Room, name: EntryName, taken_bytes: int, parts: tuple[bytes, bytes]) -> bool:
         temporary = content.temporary_path(secrets.token_hex(8), taken_bytes)
         descriptor = None
         try:
@@ -130,7 +130,7 @@ class CacheFolder:
                 # Whoever can lock a temporary file knows that its writer is dead.
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             write_all(descriptor, parts)
-            self._publish(room, temporary, name, taken_bytes)
+            return self._publish(room, temporary, name, taken_bytes)
         except BaseException:
             with contextlib.suppress(OSError), room.changing() as count:
                 if descriptor is not None:
@@ -142,37 +142,37 @@ class CacheFolder:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def _publish(self, room: Room, temporary: str, name: EntryName, taken_bytes: int) -> None:
-        folder, made = self._make_folders(name.folders)
+    def _publish(self, room: Room, temporary: str, name: EntryName, taken_bytes: int) -> bool:
+        """Give the file its name; False where another process was as quick."""
+        folder = self._make_folders(room, name.folders)
         try:
             with room.changing() as count:
-                count.taken_bytes += made * FOLDER_BYTES
-                if _is_there(name.file, folder):  # another process was as quick
+                is_new = not _is_there(name.file, folder)
+                if not is_new:
                     os.unlink(temporary, dir_fd=self.descriptor)
                     count.taken_bytes -= taken_bytes
                 else:
                     os.rename(temporary, name.file, src_dir_fd=self.descriptor, dst_dir_fd=folder)
                     count.entries += 1
                 count.pending -= 1
+            return is_new
         finally:
             os.close(folder)
 
-    def _make_folders(self, names: tuple[str, str]) -> tuple[int, int]:
-        """A descriptor of the folder, and how many were made; no link is followed on the way."""
-        above, made = os.dup(self.descriptor), 0
+    def _make_folders(self, room: Room, names: tuple[str, str]) -> int:
+        """A descriptor of the folder; no link is followed on the way."""
+        above = os.dup(self.descriptor)
         for name in names:
             try:
                 try:
                     folder = os.open(name, OPEN_FOLDER, dir_fd=above)
                 except FileNotFoundError:
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(name, 0o700, dir_fd=above)
-                        made += 1
+                    _make_folder(room, name, above)
                     folder = os.open(name, OPEN_FOLDER, dir_fd=above)
             finally:
                 os.close(above)
             above = folder
-        return above, made
+        return above
 
     def _remove_bad(self, path: str, descriptor: int | None) -> None:
         """Remove the file behind ``descriptor``, not what came in its place; without one, whatever is there."""
@@ -189,8 +189,7 @@ class CacheFolder:
             if stat.S_ISDIR(status.st_mode):
                 return False
             os.unlink(path, dir_fd=self.descriptor)
-            if stat.S_ISREG(status.st_mode):
-                room.removed(count, status.st_size)
+            room.removed(count, status.st_size if stat.S_ISREG(status.st_mode) else 0)
             return True
 
     def remove(self, path: str) -> bool:
@@ -304,6 +303,18 @@ class CacheFolder:
         if self.room is not None:
             self.room.close()
         os.close(self.descriptor)
+
+
+def _make_folder(room: Room, name: str, above: int) -> None:
+    with room.changing() as count:
+        count.taken_bytes += FOLDER_BYTES  # first: one that dies here has taken too much, not too little
+    try:
+        os.mkdir(name, 0o700, dir_fd=above)
+    except OSError as exc:
+        with room.changing() as count:
+            count.taken_bytes -= FOLDER_BYTES
+        if not isinstance(exc, FileExistsError):
+            raise
 
 
 def _is_there(name: str, folder: int) -> bool:

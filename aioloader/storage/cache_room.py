@@ -39,9 +39,10 @@ _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Verdict(Enum):
-    """Whether there is room: ``TOO_LARGE`` is for this one only, ``FULL`` for all of the usual size."""
+    """What became of an entry: ``TOO_LARGE`` is for this one only, ``FULL`` for all of the usual size."""
 
     TAKEN = auto()
+    THERE = auto()
     TOO_LARGE = auto()
     FULL = auto()
     DISK_FULL = auto()
@@ -152,7 +153,7 @@ class Room:
             return Verdict.TAKEN
 
     def removed(self, count: Count, file_bytes: int) -> None:
-        """An entry's file of so many bytes was removed, under the lock that ``count`` came with."""
+        """An entry's file of so many bytes, or what was in its place, was removed; under the lock of ``count``."""
         count.taken_bytes = max(count.taken_bytes - blocks(file_bytes), 0)
         count.entries = max(count.entries - 1, 0)
 

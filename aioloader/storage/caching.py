@@ -12,18 +12,19 @@ from aioloader.storage.cache_folder import CacheFolder
 from aioloader.storage.cache_opening import CacheOpening
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aioloader.runtime.loop_thread import Closable
     from aioloader.storage.cache_options import CacheOptions
     from aioloader.types import ByteRange, InformedStore, ObjectMeta, SampleRef
 
 _of_process = CacheCounts()
+_listeners: list[Callable[[CacheCounts], None]] = []
 
 
-def all_cache_counts() -> CacheCounts:
-    """The sums over all caches of this process since it began; to be read, not written."""
-    return _of_process
+def tell_cache_counts(listener: Callable[[CacheCounts], None]) -> None:
+    """Have ``listener`` called with the sums over all caches of this process, from now on whenever they change."""
+    _listeners.append(listener)
 
 
 class CachingStore:
@@ -98,6 +99,8 @@ class CachingStore:
             counts.add(some)
             if resumed:
                 counts.stopped = 0
+        for listener in _listeners:
+            listener(_of_process)
 
     def __repr__(self) -> str:
         return repr(self.base)

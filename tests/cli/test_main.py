@@ -16,7 +16,7 @@ from aioloader.errors import OptionError
 if TYPE_CHECKING:
     import argparse
 
-COMMANDS = ["serve", "demo"]
+COMMANDS = ["serve", "demo", "cache"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -42,7 +42,9 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == f"aioloader {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["serve"], ["serve", ".", "--latency", "3x"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["serve"], ["serve", ".", "--latency", "3x"], ["cache"], ["cache", "stat"]], ids=str
+)
 def test_what_cannot_be_parsed_is_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

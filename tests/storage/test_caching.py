@@ -109,7 +109,7 @@ async def test_failures_are_the_bases_and_leave_nothing(tmp_path: Path) -> None:
 async def test_two_samples_of_one_object_are_one_entry(tmp_path: Path) -> None:
     async with FaultServer(bodies(1)) as server, cached(server.url, tmp_path / "cache") as store:
         await asyncio.gather(*(read_all(store, bodies(1)) for _ in range(5)))
-        await until(lambda: store.counts.written == 5)
+    assert store.counts.written == 1
     assert len(entry_files(tmp_path / "cache")) == 1
 
 
@@ -363,12 +363,16 @@ class Remote(MemoryStore):
         return "https://host:443"
 
 
+def other_files(above: Path, cache: Path) -> set[str]:
+    files = {path for path in above.rglob("*") if not path.is_dir()}
+    return {file.name for file in files - set(entry_files(cache))}
+
+
 @pytest.mark.parametrize("key", ["../../x", "a/../../x", "..", "%2e%2e/x"])
 async def test_no_key_leads_out_of_the_cache(tmp_path: Path, key: str) -> None:
     path = tmp_path / "above" / "cache"
     store = caching(Remote({key: b"body"}), path)
     assert await store.get(key) == b"body"
     await store.aclose()
-    files = {found for found in tmp_path.rglob("*") if not found.is_dir()}
-    assert {file.name for file in files - set(entry_files(path))} == {"aioloader-cache", "users.lock", "count.lock"}
     assert len(entry_files(path)) == 1
+    assert other_files(tmp_path, path) == {"aioloader-cache", "users.lock", "count.lock"}

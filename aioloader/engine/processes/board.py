@@ -21,7 +21,8 @@ _LAG_PLACE = 2 * LANES
 _COUNTS_PLACE = _LAG_PLACE + BUCKETS + 2
 _COUNTS = len(fields(RequestCounts))
 _CACHE_PLACE = _COUNTS_PLACE + _COUNTS
-_WORDS = _CACHE_PLACE + len(fields(CacheCounts))
+_CACHE_COUNTS = tuple(count.name for count in fields(CacheCounts))
+_WORDS = _CACHE_PLACE + len(_CACHE_COUNTS)
 _NANO = 1e9
 
 
@@ -77,8 +78,8 @@ class Board:
 
     def write_cache(self, counts: CacheCounts) -> None:
         """What became of look-ups in the cache, as of now."""
-        for place, count in enumerate(astuple(counts)):
-            self._words[_CACHE_PLACE + place] = count
+        for place, name in enumerate(_CACHE_COUNTS, _CACHE_PLACE):
+            self._words[place] = getattr(counts, name)
 
     # -- in the parent -----------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from aioloader.engine.worker import Worker
 from aioloader.monitor.lag import LoopLag
 from aioloader.monitor.stats import Counters
 from aioloader.runtime.loop_thread import new_loop
-from aioloader.storage.caching import all_cache_counts
+from aioloader.storage.caching import tell_cache_counts
 from aioloader.storage.origin_state import all_counts
 from aioloader.types import SampleRef
 
@@ -71,6 +71,7 @@ class Child:
         self._bodies = Budget(1)
         self._origins: dict[str, Budget] = {}
         self._lag = LoopLag(self._tell_board)
+        tell_cache_counts(board.write_cache)
         self._handlers: dict[int, Callable[[Any], None]] = {
             ToChild.LIMITS: self._limits,
             ToChild.JOB: self._job,
@@ -87,7 +88,6 @@ class Child:
     def _tell_board(self, lag: LatencyHistogram) -> None:
         self._board.write_lag(lag)
         self._board.write_counts(all_counts())
-        self._board.write_cache(all_cache_counts())
 
     async def serve(self, channel: socket.socket) -> None:
         """Begin to listen; returns at once."""

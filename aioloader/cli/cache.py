@@ -73,7 +73,7 @@ def stat(options: argparse.Namespace) -> int:
             )
         if strange:
             print(f"  {strange:,} files are no entries though they are named so; see `aioloader cache verify`")
-        waiting = content.temporaries(folder.descriptor)
+        waiting = [path for paths in content.temporaries(folder.descriptor).values() for path in paths]
         if waiting:
             print(f"  {len(waiting):,} being written")
         _print_strangers(list(content.strangers(folder.descriptor)), "not the cache's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 
 MAX_THREADS: Final = 32
 """Reads at once; a disk gives most of what it has to so many."""
+
+
+_LAST_S: Final = 1.0
+"""What closing waits for the directory; a disk that hangs is left to its thread."""
 
 
 class Cache:
@@ -54,5 +59,6 @@ class Cache:
         try:
             await self._admission.aclose()
         finally:
+            closing = self._reads.threads.start(self._folder.close)
             self._reads.threads.close()
-            self._folder.close()
+            await asyncio.wait([closing], timeout=_LAST_S)

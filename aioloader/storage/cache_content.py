@@ -20,14 +20,12 @@ OURS: Final = frozenset({RECORD_FILE, USERS_FILE, COUNT_FILE, TEMPORARY_FOLDER})
 
 OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-# 16 folders of 256: ten million entries are 2,500 a folder, and a few hundred do not make as many folders.
-_FIRST, _SECOND = re.compile(r"[0-9a-f]"), re.compile(r"[0-9a-f]{2}")
+# 16 folders of 16: a million entries are 4,000 in each, and the folders, which the bound does not count, take 1.1 MB.
+_FOLDER: Final = re.compile(r"[0-9a-f]")
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY: Final = re.compile(r"\d+-[0-9a-f]{16}-(\d+)")
+_TEMPORARY: Final = re.compile(r"(\d+-[0-9a-f]{16})(?:-\d+-\d+|\.lock)")
 
 _BLOCK: Final = 4096
-FOLDER_BYTES: Final = _BLOCK
-"""What a folder takes at first; one of many thousand entries takes more."""
 
 
 def blocks(file_bytes: int) -> int:
@@ -35,9 +33,14 @@ def blocks(file_bytes: int) -> int:
     return -(-file_bytes // _BLOCK) * _BLOCK
 
 
-def temporary_path(random_hex: str, taken_bytes: int) -> str:
-    """The path of a file that this process is about to write, for which ``taken_bytes`` were taken."""
-    return f"{TEMPORARY_FOLDER}/{os.getpid()}-{random_hex}-{taken_bytes}"
+def temporary_path(owner: str, number: int, taken_bytes: int) -> str:
+    """The path of ``owner``'s file ``number``, which is about to be written; ``taken_bytes`` were taken for it."""
+    return f"{TEMPORARY_FOLDER}/{owner}-{number}-{taken_bytes}"
+
+
+def lock_path(owner: str) -> str:
+    """The path of the file that ``owner`` keeps locked while it lives."""
+    return f"{TEMPORARY_FOLDER}/{owner}.lock"
 
 
 def taken_for(temporary: str) -> int:
@@ -47,8 +50,8 @@ def taken_for(temporary: str) -> int:
 
 def entry_paths(directory: int) -> Iterator[str]:
     """Every entry's path, whatever kind of file it is; sorted."""
-    for first in _names(directory, ".", _FIRST):
-        for second in _names(directory, first, _SECOND):
+    for first in _names(directory, ".", _FOLDER):
+        for second in _names(directory, first, _FOLDER):
             for file in _names(directory, f"{first}/{second}", _ENTRY):
                 yield f"{first}/{second}/{file}"
 
@@ -58,24 +61,30 @@ def digest_of(path: str) -> bytes:
     return bytes.fromhex(path.rpartition("/")[2])
 
 
-def temporaries(directory: int) -> list[str]:
-    """The paths of files that are being written, or were when their writer was killed."""
-    return [f"{TEMPORARY_FOLDER}/{name}" for name in _names(directory, TEMPORARY_FOLDER, _TEMPORARY)]
+def temporaries(directory: int) -> dict[str, list[str]]:
+    """By owner, the paths of files that are being written, or were when their writer was killed."""
+    found: dict[str, list[str]] = {}
+    for name in _names(directory, TEMPORARY_FOLDER, _TEMPORARY):
+        owner = "-".join(name.removesuffix(".lock").split("-")[:2])
+        files = found.setdefault(owner, [])
+        if not name.endswith(".lock"):
+            files.append(f"{TEMPORARY_FOLDER}/{name}")
+    return found
 
 
 def entry_folders(directory: int) -> Iterator[str]:
     """The folders that entries lie in, the deeper ones first."""
-    for first in _names(directory, ".", _FIRST):
-        yield from (f"{first}/{second}" for second in _names(directory, first, _SECOND))
+    for first in _names(directory, ".", _FOLDER):
+        yield from (f"{first}/{second}" for second in _names(directory, first, _FOLDER))
         yield first
 
 
 def strangers(directory: int) -> Iterator[str]:
     """What lies there, or in one of our folders, and is not ours."""
     folders = [
-        (".", re.compile("|".join([*map(re.escape, OURS), _FIRST.pattern]))),
+        (".", re.compile("|".join([*map(re.escape, OURS), _FOLDER.pattern]))),
         (TEMPORARY_FOLDER, _TEMPORARY),
-        *((folder, _SECOND if len(folder) == 1 else _ENTRY) for folder in entry_folders(directory)),
+        *((folder, _FOLDER if len(folder) == 1 else _ENTRY) for folder in entry_folders(directory)),
     ]
     for folder, ours in folders:
         for name in _names(directory, folder, re.compile(r".*", re.DOTALL)):

@@ -39,7 +39,7 @@ class EntryName:
     def folders(self) -> tuple[str, str]:
         """The two folders above the file."""
         text = self.digest.hex()
-        return text[0], text[1:3]
+        return text[0], text[1]
 
     @property
     def file(self) -> str:
@@ -50,7 +50,7 @@ class EntryName:
     def path(self) -> str:
         """Relative to the cache's directory."""
         text = self.digest.hex()
-        return f"{text[0]}/{text[1:3]}/{text}"
+        return f"{text[0]}/{text[1]}/{text}"
 
 
 def name_entry(

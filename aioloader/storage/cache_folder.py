@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import secrets
 import stat
 import threading
 from typing import TYPE_CHECKING, Final
 
 from aioloader.storage import cache_content as content
-from aioloader.storage.cache_content import FOLDER_BYTES, OPEN_FOLDER, TEMPORARY_FOLDER, blocks
-from aioloader.storage.cache_entry import BadEntryError, header_of
-from aioloader.storage.cache_files import OPEN_TO_READ, OPEN_TO_WRITE, read_body, read_header, write_all
+from aioloader.storage.cache_content import blocks
+from aioloader.storage.cache_entry import BadEntryError
+from aioloader.storage.cache_files import OPEN_TO_READ, read_body, read_header
 from aioloader.storage.cache_place import open_directory
-from aioloader.storage.cache_room import Room, Verdict
+from aioloader.storage.cache_room import Room
+from aioloader.storage.cache_writer import CacheWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from aioloader.storage.cache_entry import EntryName, Header
+    from aioloader.storage.cache_room import Verdict
+    from aioloader.storage.cache_writer import Entry
 
 # What says nothing about the entry itself: it is not read now, and stays.
 _NOT_ITS_FAULT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EINTR})
@@ -43,6 +44,7 @@ class CacheFolder:
         self.room: Room | None = None
         """None where it can only be read; ``read_only_because`` says why."""
         self.read_only_because: OSError | None = None
+        self._writer: CacheWriter | None = None
         self._lock = threading.Lock()
         self._callers = 0
         self._is_closed = False
@@ -55,22 +57,19 @@ class CacheFolder:
 
     def _open_room(self, bound_bytes: int | None, *, is_cache: bool) -> None:
         try:
-            room = Room(self.descriptor, bound_bytes)
-            try:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(TEMPORARY_FOLDER, 0o700, dir_fd=self.descriptor)
-                for temporary in content.temporaries(self.descriptor):
-                    self._sweep(room, temporary)
+            with contextlib.ExitStack() as stack:
+                room = Room(self.descriptor, bound_bytes)
+                stack.callback(room.close)
+                writer = CacheWriter(self.descriptor, room)
+                stack.callback(writer.close)
                 room.join()
-            except BaseException:
-                room.close()
-                raise
+                stack.pop_all()
         except OSError as exc:
             if not is_cache:
                 raise
             self.read_only_because = exc
         else:
-            self.room = room
+            self.room, self._writer = room, writer
 
     # -- one entry -----------------------------------------------------------------------------------------
 
@@ -102,77 +101,22 @@ class CacheFolder:
             finally:
                 os.close(descriptor)
 
-    def write(self, name: EntryName, body: bytes) -> Verdict:
-        """Put ``body`` under ``name``, unless there is an entry already; whether there was room.
+    def write(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Put each body under its name, unless there is an entry already; what became of each.
 
         Raises OSError, with nothing left behind.
         """
         with self.open():
-            if self.room is None:
-                assert self.read_only_because is not None
-                raise self.read_only_because
-            header = header_of(name, body)
-            taken_bytes = blocks(len(header) + len(body))
-            verdict = self.room.take(taken_bytes)
-            if verdict is Verdict.UNCOUNTED:
-                self.count(self.room)
-                verdict = self.room.take(taken_bytes)
-            if verdict is Verdict.TAKEN and not self._write(self.room, name, taken_bytes, (header, body)):
-                return Verdict.THERE
-            return verdict
+            room, writer = self._writable()
+            if not room.read().is_counted:
+                self.count(room)
+            return writer.write(entries)
 
-    def _write(self, room: Room, name: EntryName, taken_bytes: int, parts: tuple[bytes, bytes]) -> bool:
-        temporary = content.temporary_path(secrets.token_hex(8), taken_bytes)
-        descriptor = None
-        try:
-            with room.changing():  # nobody sweeps between the two lines
-                descriptor = os.open(temporary, OPEN_TO_WRITE, 0o600, dir_fd=self.descriptor)
-                # Whoever can lock a temporary file knows that its writer is dead.
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            write_all(descriptor, parts)
-            return self._publish(room, temporary, name, taken_bytes)
-        except BaseException:
-            with contextlib.suppress(OSError), room.changing() as count:
-                if descriptor is not None:
-                    os.unlink(temporary, dir_fd=self.descriptor)  # raises where it was swept, and so given back
-                count.taken_bytes -= taken_bytes
-                count.pending -= 1
-            raise
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
-
-    def _publish(self, room: Room, temporary: str, name: EntryName, taken_bytes: int) -> bool:
-        """Give the file its name; False where another process was as quick."""
-        folder = self._make_folders(room, name.folders)
-        try:
-            with room.changing() as count:
-                is_new = not _is_there(name.file, folder)
-                if not is_new:
-                    os.unlink(temporary, dir_fd=self.descriptor)
-                    count.taken_bytes -= taken_bytes
-                else:
-                    os.rename(temporary, name.file, src_dir_fd=self.descriptor, dst_dir_fd=folder)
-                    count.entries += 1
-                count.pending -= 1
-            return is_new
-        finally:
-            os.close(folder)
-
-    def _make_folders(self, room: Room, names: tuple[str, str]) -> int:
-        """A descriptor of the folder; no link is followed on the way."""
-        above = os.dup(self.descriptor)
-        for name in names:
-            try:
-                try:
-                    folder = os.open(name, OPEN_FOLDER, dir_fd=above)
-                except FileNotFoundError:
-                    _make_folder(room, name, above)
-                    folder = os.open(name, OPEN_FOLDER, dir_fd=above)
-            finally:
-                os.close(above)
-            above = folder
-        return above
+    def _writable(self) -> tuple[Room, CacheWriter]:
+        if self.room is None or self._writer is None:
+            assert self.read_only_because is not None
+            raise self.read_only_because
+        return self.room, self._writer
 
     def _remove_bad(self, path: str, descriptor: int | None) -> None:
         """Remove the file behind ``descriptor``, not what came in its place; without one, whatever is there."""
@@ -195,20 +139,15 @@ class CacheFolder:
     def remove(self, path: str) -> bool:
         """Remove the entry at ``path``, a link itself and never what it leads to. Raises OSError."""
         with self.open(), contextlib.suppress(FileNotFoundError):
-            if self.room is None:
-                assert self.read_only_because is not None
-                raise self.read_only_because
-            return self._remove(self.room, path, None)
+            return self._remove(self._writable()[0], path, None)
         return False
 
     def remove_empty_folders(self) -> None:
-        """Those of entries. Raises OSError."""
+        """Those of entries; a writer makes its own again."""
         with self.open():
-            assert self.room is not None  # entries were removed
             for folder in content.entry_folders(self.descriptor):
-                with self.room.changing() as count, contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):
                     os.rmdir(folder, dir_fd=self.descriptor)
-                    count.taken_bytes = max(count.taken_bytes - FOLDER_BYTES, 0)
 
     def header(self, path: str) -> Header:
         """What the file at ``path`` says of itself. Raises `BadEntryError`, which leaves it there, and OSError."""
@@ -241,7 +180,7 @@ class CacheFolder:
         with room.counting() as is_mine:
             if not is_mine:
                 return
-            taken_bytes, entries = FOLDER_BYTES * sum(1 for _ in content.entry_folders(self.descriptor)), 0
+            taken_bytes = entries = 0
             for path in content.entry_paths(self.descriptor):
                 if self._is_closed:
                     return
@@ -251,24 +190,6 @@ class CacheFolder:
                     entries += 1
             with room.changing() as count:
                 count.is_counted, count.taken_bytes, count.entries = True, taken_bytes, entries
-
-    def _sweep(self, room: Room, temporary: str) -> None:
-        """Remove a temporary file whose writer is dead, and give back what it had taken."""
-        try:
-            descriptor = os.open(temporary, OPEN_TO_READ, dir_fd=self.descriptor)
-        except FileNotFoundError:
-            return
-        try:
-            with room.changing() as count:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(temporary, dir_fd=self.descriptor)
-                if count.is_counted and count.pending:
-                    count.taken_bytes = max(count.taken_bytes - content.taken_for(temporary), 0)
-                    count.pending -= 1
-        except (BlockingIOError, FileNotFoundError):  # it is being written, or was published
-            return
-        finally:
-            os.close(descriptor)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -300,26 +221,7 @@ class CacheFolder:
             self._close()
 
     def _close(self) -> None:
-        if self.room is not None:
+        if self.room is not None and self._writer is not None:
+            self._writer.close()
             self.room.close()
         os.close(self.descriptor)
-
-
-def _make_folder(room: Room, name: str, above: int) -> None:
-    with room.changing() as count:
-        count.taken_bytes += FOLDER_BYTES  # first: one that dies here has taken too much, not too little
-    try:
-        os.mkdir(name, 0o700, dir_fd=above)
-    except OSError as exc:
-        with room.changing() as count:
-            count.taken_bytes -= FOLDER_BYTES
-        if not isinstance(exc, FileExistsError):
-            raise
-
-
-def _is_there(name: str, folder: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True

@@ -63,10 +63,12 @@ class CacheOpening:
             return
         if opening.exception() is not None:
             mine.opening, mine.retry_s = None, monotonic() + _PAUSE_S
+        elif mine.is_closed:  # it took longer than closing waits
+            threads = DaemonThreads("aioloader-close", 1)
+            threads.start(opening.result().close)
+            threads.close()
         else:
-            mine.cache = None if mine.is_closed else Cache(opening.result(), self._count)
-            if mine.is_closed:
-                opening.result().close()
+            mine.cache = Cache(opening.result(), self._count)
 
     def _warn(self, exc: OSError) -> None:
         if not self._has_warned:
@@ -82,8 +84,8 @@ class CacheOpening:
         """Close the running loop's; idempotent."""
         mine = self._loops.take()
         if mine is not None:
-            mine.is_closed = True
             if mine.opening is not None and not mine.opening.done():
                 await asyncio.wait([mine.opening], timeout=_LAST_S)
+            mine.is_closed = True
             if mine.cache is not None:
                 await mine.cache.aclose()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from aioloader.storage.cache_content import COUNT_FILE, RECORD_FILE, USERS_FILE, blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _MAGIC: Final = b"aioroom1"
 # Magic, whether it was counted, bytes taken, entries, files being written, the last bound, the machine's start.
@@ -133,24 +133,33 @@ class Room:
         """The record as it is now."""
         return Count.unpack(os.pread(self._record, _RECORD.size + _CHECK.size, 0))
 
-    def take(self, nbytes: int) -> Verdict:
-        """Take ``nbytes`` for a file that is going to be written. Raises OSError."""
+    def take(self, sizes: Sequence[int]) -> list[Verdict]:
+        """Take so many bytes for each of some files that are going to be written. Raises OSError."""
         with self.changing() as count:
             if not count.is_counted:
-                return Verdict.UNCOUNTED
+                return [Verdict.UNCOUNTED] * len(sizes)
             disk = os.fstatvfs(self._folder)
             free_bytes = disk.f_bavail * disk.f_frsize
             if self._bound_bytes is None:
                 self._bound_bytes = int((free_bytes + count.taken_bytes) * _AUTO_SHARE)
             count.bound_bytes = self._bound_bytes
-            if count.taken_bytes + nbytes > self._bound_bytes:
-                is_ordinary = nbytes <= self._bound_bytes and nbytes * count.entries <= 2 * count.taken_bytes
-                return Verdict.FULL if is_ordinary else Verdict.TOO_LARGE
-            if free_bytes - nbytes < disk.f_blocks * disk.f_frsize * _FREE_SHARE:
-                return Verdict.DISK_FULL
-            count.taken_bytes += nbytes
-            count.pending += 1
-            return Verdict.TAKEN
+            free_bytes -= int(disk.f_blocks * disk.f_frsize * _FREE_SHARE)
+            verdicts = []
+            for nbytes in sizes:
+                verdict = self._verdict(count, nbytes, free_bytes)
+                if verdict is Verdict.TAKEN:
+                    free_bytes -= nbytes
+                    count.taken_bytes += nbytes
+                    count.pending += 1
+                verdicts.append(verdict)
+            return verdicts
+
+    def _verdict(self, count: Count, nbytes: int, free_bytes: int) -> Verdict:
+        assert self._bound_bytes is not None
+        if count.taken_bytes + nbytes > self._bound_bytes:
+            is_ordinary = nbytes <= self._bound_bytes and nbytes * count.entries <= 2 * count.taken_bytes
+            return Verdict.FULL if is_ordinary else Verdict.TOO_LARGE
+        return Verdict.TAKEN if nbytes <= free_bytes else Verdict.DISK_FULL
 
     def removed(self, count: Count, file_bytes: int) -> None:
         """An entry's file of so many bytes, or what was in its place, was removed; under the lock of ``count``."""

@@ -114,11 +114,11 @@ def test_of_what_does_not_fit_a_part_is_fetched_once(
 ) -> None:
     """A bound for 0.3 of the samples: as many come from disk in each later epoch, whatever the order."""
     with loader(
-        server, tmp_path / "cache", cache_size=int(0.3 * N * 1.6 * ON_DISK), use_multiprocessing=use_multiprocessing
+        server, tmp_path / "cache", cache_size=int(0.3 * N) * ON_DISK, use_multiprocessing=use_multiprocessing
     ) as epochs:
         check_epoch(epochs)
         written = settled(epochs, lambda counts: counts.stopped == -1).written
-        assert 0.2 * N < written < 0.5 * N
+        assert written == int(0.3 * N)
         for number in range(1, 4):
             check_epoch(epochs)
             assert gets(server) == N + number * (N - written)
@@ -241,7 +241,7 @@ def test_many_epochs_and_loaders_leave_nothing_open(server: LocalBucket, tmp_pat
             for _ in range(5):
                 check_epoch(epochs)
             settled(epochs, lambda counts: counts.stopped == -1)
-            assert descriptors() == 4
+            assert descriptors() == 5
         assert descriptors() == 0
     assert list((tmp_path / "cache" / "tmp").iterdir()) == []
 
@@ -283,8 +283,7 @@ def test_processes_that_share_a_cache_finish_with_the_right_bytes_and_keep_its_b
             runs.append(stack.enter_context(subprocess.Popen(command, env=environment)))
             stack.callback(runs[-1].kill)
         assert [run.wait(60) for run in runs] == [0] * 4
-    assert 350_000 < taken(cache) < 500_000 + 60_000
-    assert 20 < len(entry_files(cache)) < 60
+    assert 490_000 < taken(cache) <= 500_000 + 4096  # what tells of the bound
     assert gets(server) < 4 * 4 * N
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from aioloader.storage.cache_entry import EntryName
+    from aioloader.storage.cache_folder import CacheFolder
+    from aioloader.storage.cache_room import Verdict
     from aioloader.types import Store
 
 DEADLINE_S = 20.0
@@ -55,12 +58,12 @@ def known(key: str, index: int = 0, *, size_bytes: int | None = None, etag: str 
 
 def entry_files(path: Path) -> list[Path]:
     """The files that are named as entries."""
-    return sorted(file for file in path.glob("?/??/*") if len(file.name) == 64)
+    return sorted(file for file in path.glob("?/?/*") if len(file.name) == 64)
 
 
 def taken(path: Path) -> int:
-    """Bytes that the directory takes on its disk."""
-    return sum(file.lstat().st_blocks * 512 for file in path.rglob("*"))
+    """Bytes that the directory's files take on its disk."""
+    return sum(file.lstat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -69,3 +72,8 @@ async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, "it did not come to it"
         await asyncio.sleep(0.005)
+
+
+def write(folder: CacheFolder, name: EntryName, body: bytes) -> Verdict:
+    """One entry."""
+    return folder.write([(name, body)])[0]

@@ -15,7 +15,7 @@ from aioloader.storage.cache_entry import BadEntryError, name_entry
 from aioloader.storage.cache_folder import CacheFolder
 from aioloader.storage.cache_options import CacheOptions
 from aioloader.storage.cache_room import Verdict
-from tests.storage.cache_rig import entry_files
+from tests.storage.cache_rig import entry_files, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def test_it_is_made_for_its_owner_alone_with_what_is_above_it(tmp_path: Path) ->
     before = os.umask(0)
     try:
         folder = CacheFolder(str(tmp_path / "a" / "b"), 10**6)
-        assert folder.write(NAME, b"body") is Verdict.TAKEN
+        assert write(folder, NAME, b"body") is Verdict.TAKEN
         folder.close()
     finally:
         os.umask(before)
@@ -103,7 +103,7 @@ def test_what_is_no_size_is_no_bound(size: object) -> None:
 def filled(tmp_path: Path) -> Path:
     path = tmp_path / "cache"
     folder = CacheFolder(str(path), 10**6)
-    assert folder.write(NAME, b"body") is Verdict.TAKEN
+    assert write(folder, NAME, b"body") is Verdict.TAKEN
     folder.close()
     return path
 
@@ -133,7 +133,7 @@ def test_what_was_planted_in_an_entrys_place_is_not_read_and_goes(
     with pytest.raises(BadEntryError):
         folder.read(NAME)
     assert not os.path.lexists(file)
-    assert folder.write(NAME, b"body") is Verdict.TAKEN
+    assert write(folder, NAME, b"body") is Verdict.TAKEN
     assert folder.read(NAME) == b"body"
     folder.close()
     assert plant is not plant_link or outside.exists()
@@ -146,7 +146,7 @@ def test_a_linked_folder_takes_no_entry_out_of_the_cache(tmp_path: Path) -> None
     (path / NAME.folders[0]).symlink_to(outside)
     folder = CacheFolder(str(path), 10**6)
     with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
-        folder.write(NAME, b"body")
+        write(folder, NAME, b"body")
     folder.close()
     assert list(outside.iterdir()) == []
     assert list((path / "tmp").iterdir()) == []
@@ -154,7 +154,7 @@ def test_a_linked_folder_takes_no_entry_out_of_the_cache(tmp_path: Path) -> None
 
 def test_entries_that_changed_places_are_found_out(filled: Path) -> None:
     folder = CacheFolder(str(filled), 10**6)
-    folder.write(OTHER, b"ydob")
+    write(folder, OTHER, b"ydob")
     one, other = filled / NAME.path, filled / OTHER.path
     content = one.read_bytes()
     one.write_bytes(other.read_bytes())
@@ -177,7 +177,7 @@ folder = CacheFolder(sys.argv[1], 10**6)
 name = name_entry("https://host:443", "https://host/", "a.jpg", None, 4, None)
 print(folder.read(name), folder.room, folder.read_only_because.strerror)
 try:
-    folder.write(name, b"body")
+    folder.write([(name, b"body")])
 except OSError as exc:
     print("refused", exc.strerror)
 """

@@ -215,14 +215,14 @@ async def test_a_directory_that_takes_nothing_is_said_once_and_tried_again(
     async with FaultServer(objects) as server, cached(server.url, path) as store:
         await read_all(store, bodies(1))
         await until(lambda: store.counts.written == 1)
-        (path / "tmp").rmdir()
+        (path / "tmp").rename(path / "aside")
         (path / "tmp").write_text("in the way")
         for _ in range(3):
             await read_all(store, objects)
             await until(lambda: store.counts.stopped == errno.ENOTDIR)
             await asyncio.sleep(0.06)
         (path / "tmp").unlink()
-        (path / "tmp").mkdir()
+        (path / "aside").rename(path / "tmp")
         await read_all(store, objects)
         await until(lambda: store.counts.written > 1)
         assert store.counts.stopped == 0

@@ -29,11 +29,12 @@ _Job = tuple["Callable[..., Any]", tuple[object, ...], asyncio.Future[Any]]
 class BriefCalls:
     """Made and used on one event loop."""
 
-    def __init__(self, name: str, max_threads: int) -> None:
+    def __init__(self, name: str, max_threads: int, first_guess_s: float = _FIRST_GUESS_S) -> None:
+        """``first_guess_s`` is what a call takes until some were seen: quick ones share a hop from the beginning."""
         self.threads = DaemonThreads(name, max_threads)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Job] = []
-        self._call_s = _FIRST_GUESS_S
+        self._call_s = first_guess_s
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """``function(*arguments)`` in a thread, together with what else is asked for in this turn of the loop.

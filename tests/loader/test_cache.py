@@ -63,12 +63,14 @@ def dataset(server: LocalBucket) -> al.Dataset:
 
 def loader(server: LocalBucket, path: Path, **options: Any) -> al.Loader:
     given: dict[str, Any] = {"batch_size": 8, "shuffle": True, "seed": 1, "drop_last": False, "workers": 2}
+    given["retry"] = al.Retry(hedge_share=0)  # requests are counted
     return al.Loader(dataset(server), decode=number_and_sum, cache=path, **given | {"cache_size": "50MB"} | options)
 
 
 def async_loader(server: LocalBucket, path: Path) -> al.AsyncLoader:
     """Made in a thread: it reads what memory the machine has."""
-    return al.AsyncLoader(dataset(server), decode=number_and_sum, batch_size=8, cache=path, cache_size="50MB")
+    options: dict[str, Any] = {"batch_size": 8, "cache_size": "50MB", "retry": al.Retry(hedge_share=0)}
+    return al.AsyncLoader(dataset(server), decode=number_and_sum, cache=path, **options)
 
 
 def check_epoch(loader: al.Loader) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aioloader.types import Store
 
 DEADLINE_S = 20.0
-QUICK = Retry(base_s=0.005, throttled_base_s=0.01)
+QUICK = Retry(base_s=0.005, throttled_base_s=0.01, hedge_share=0)  # requests are counted
 
 
 def bodies(count: int, nbytes: int = 5000, seed: int = 0) -> dict[str, bytes]:

@@ -22,7 +22,6 @@ from aioloader.storage.http import HTTPStore
 from aioloader.storage.local import LocalStore
 from aioloader.storage.memory import MemoryStore
 from aioloader.storage.policies import with_policies
-from aioloader.storage.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
 from tests.storage.cache_rig import QUICK, bodies, cached, caching, entry_files, known, until
 
@@ -250,7 +249,7 @@ async def test_a_full_cache_says_so_without_a_warning(tmp_path: Path, caplog: py
 def test_what_is_on_this_machine_is_not_kept_twice(tmp_path: Path) -> None:
     options = CacheOptions.checked(tmp_path / "cache", "1MB")
     for base in (LocalStore().at(tmp_path), MemoryStore({"a": b"a"})):
-        assert isinstance(with_policies(base, retry=QUICK, cache=options), RetryingStore)
+        assert not isinstance(with_policies(base, retry=QUICK, cache=options), CachingStore)
     assert not (tmp_path / "cache").exists()
 
 

@@ -71,16 +71,21 @@ class CacheWriter:
             raise
         homeless = self._publish(written, sizes, verdicts)
         if homeless:  # the cache was cleared meanwhile, with its folders
-            self._sound_folders.clear()
-            try:
-                for _, _, name in homeless:
-                    self._make_folders(name.folders)
-                homeless = self._publish(homeless, sizes, verdicts)
-            finally:
-                self._give_up([sizes[place] for place, _, _ in homeless], [temporary for _, temporary, _ in homeless])
-            if homeless:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            self._publish_again(homeless, sizes, verdicts)
         return verdicts
+
+    def _publish_again(self, homeless: list[_Written], sizes: Sequence[int], verdicts: list[Verdict]) -> None:
+        self._sound_folders.clear()
+        try:
+            for _, _, name in homeless:
+                self._make_folders(name.folders)
+        except BaseException:
+            self._give_up([sizes[place] for place, _, _ in homeless], [temporary for _, temporary, _ in homeless])
+            raise
+        homeless = self._publish(homeless, sizes, verdicts)
+        if homeless:
+            self._give_up([sizes[place] for place, _, _ in homeless], [temporary for _, temporary, _ in homeless])
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _write_file(self, temporary: str, parts: Sequence[bytes]) -> None:
         descriptor = os.open(temporary, OPEN_TO_WRITE, 0o600, dir_fd=self._directory)
@@ -92,22 +97,31 @@ class CacheWriter:
     def _publish(self, written: Sequence[_Written], sizes: Sequence[int], verdicts: list[Verdict]) -> list[_Written]:
         """Give the files their names, but where there is an entry already. Returns those whose folder is gone."""
         homeless: list[_Written] = []
+        failed: OSError | None = None
         if not written:
             return homeless
         with self._room.changing() as count:
-            for place, temporary, name in written:
-                if _is_there(name.path, self._directory):
-                    os.unlink(temporary, dir_fd=self._directory)
-                    verdicts[place] = Verdict.THERE
-                    count.taken_bytes -= sizes[place]
-                else:
-                    try:
+            for one in written:
+                place, temporary, name = one
+                try:
+                    if not _is_there(name.path, self._directory):
                         os.rename(temporary, name.path, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-                    except FileNotFoundError:
-                        homeless.append((place, temporary, name))
+                        count.entries += 1
+                        count.pending -= 1
                         continue
-                    count.entries += 1
+                    verdicts[place] = Verdict.THERE
+                except FileNotFoundError:
+                    homeless.append(one)
+                    continue
+                except OSError as exc:
+                    failed = exc
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=self._directory)
+                count.taken_bytes -= sizes[place]
                 count.pending -= 1
+        if failed is not None:
+            self._give_up([sizes[place] for place, _, _ in homeless], [temporary for _, temporary, _ in homeless])
+            raise failed
         return homeless
 
     def _give_up(self, sizes: Sequence[int], temporaries: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
@@ -9,7 +10,16 @@ import pytest
 from aioloader.monitor import stats
 from aioloader.monitor.histogram import LatencyHistogram
 from aioloader.monitor.report import human_bytes, human_time, render
-from aioloader.monitor.stats import Counters, EngineStats, RequestCounts, freeze_latency
+from aioloader.monitor.stats import (
+    STOPPED_DISK_FULL,
+    STOPPED_FULL,
+    STOPPED_OTHERWISE,
+    CacheCounts,
+    Counters,
+    EngineStats,
+    RequestCounts,
+    freeze_latency,
+)
 
 KNOBS = {"concurrency": "64 (auto)", "workers": "2"}
 
@@ -132,3 +142,44 @@ def test_renewed_credentials_have_a_line_where_there_are_some(clock: list[float]
         text = render(counters.freeze(engine), KNOBS, "memory:///")
         assert ("credentials" in text) == (words is not None)
         assert (words or "") in text
+
+
+def with_cache(counts: CacheCounts, clock: list[float], next_share: float | None = None) -> str:
+    """The report's line on the cache; empty without one."""
+    counters = Counters()
+    asked_at = counters.asked()
+    clock[0] += 1
+    counters.received(asked_at, 10, 0)
+    engine = EngineStats(loop_lag=counters.fetch.freeze(), cache=counts)
+    lines = render(counters.freeze(engine), KNOBS, "s3://bucket/", (), next_share).splitlines()
+    return "".join(line for line in lines if line.startswith("  cache "))
+
+
+def test_a_cache_has_a_line_once_something_was_looked_up(clock: list[float]) -> None:
+    assert with_cache(CacheCounts(), clock) == ""
+    counts = CacheCounts(hits=300, hit_bytes=2_000_000, misses=700, written=650)
+    assert with_cache(counts, clock) == "  cache        30% of 1,000 look-ups found (2.0 MB), 650 written"
+    assert with_cache(counts, clock, 0.951).endswith("650 written; of the next epoch about 95%")
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        (CacheCounts(misses=1, stopped=STOPPED_FULL), "; full"),
+        (CacheCounts(misses=1, stopped=STOPPED_DISK_FULL), "; full: 5% of the disk stays free"),
+        (CacheCounts(misses=1, stopped=errno.EROFS), "; nothing more is written: Read-only file system"),
+        (CacheCounts(misses=1, stopped=STOPPED_OTHERWISE), "; nothing more is written: see the log"),
+        (CacheCounts(misses=1, dropped=2), "; 2 not written: the disk is slower than the store"),
+        (CacheCounts(misses=1, bad=3), "; 3 spoilt, fetched again"),
+    ],
+)
+def test_the_line_says_why_a_cache_does_less(clock: list[float], counts: CacheCounts, words: str) -> None:
+    assert with_cache(counts, clock) == f"  cache        0% of 1 look-up found (0 B), 0 written{words}"
+
+
+def test_counts_of_processes_add_up_and_one_that_stopped_shows() -> None:
+    total = CacheCounts(hits=1, hit_bytes=2, misses=3, written=4, written_bytes=5, bad=6, dropped=7)
+    total.add(CacheCounts(*range(1, 8), stopped=errno.ENOSPC))
+    total.add(CacheCounts())
+    assert total == CacheCounts(2, 4, 6, 8, 10, 12, 14, errno.ENOSPC)
+    assert (total.lookups, total.hit_share, CacheCounts().hit_share) == (8, 0.25, 0.0)

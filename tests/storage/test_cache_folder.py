@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -225,6 +226,28 @@ def test_folders_that_were_cleared_away_are_made_again(tmp_path: Path) -> None:
             assert (count_of(other).taken_bytes, count_of(other).entries) == (0, 0)
         assert fill(folder, range(20)) == [Verdict.TAKEN] * 20
         assert count_of(folder).pending == 0
+
+
+def test_a_name_that_cannot_be_given_leaves_nothing_and_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cache"
+    with opened(path) as folder:
+        fill(folder, range(1))
+        given = os.rename
+
+        def rename(source: str, target: str, **directories: int) -> None:
+            if target == name(2).path:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a folder that cannot grow
+            given(source, target, **directories)
+
+        monkeypatch.setattr(os, "rename", rename)
+        with pytest.raises(OSError, match="No space left"):
+            folder.write([(name(number), body(number)) for number in range(1, 4)])
+        count = count_of(folder)
+        assert (count.entries, count.pending, count.taken_bytes) == (3, 0, 3 * 8192)
+        assert [folder.read(name(number)) is None for number in range(4)] == [False, False, True, False]
+        assert list((path / "tmp").glob(f"*-{8192}")) == []
 
 
 def test_what_is_twice_in_one_go_is_written_once(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_the_line_says_why_a_cache_does_less(clock: list[float], counts: CacheCo
 
 def test_counts_of_processes_add_up_and_one_that_stopped_shows() -> None:
     total = CacheCounts(hits=1, hit_bytes=2, misses=3, written=4, written_bytes=5, bad=6, dropped=7)
-    total.add(CacheCounts(*range(1, 8), stopped=errno.ENOSPC))
+    total.add(CacheCounts(1, 2, 3, 4, 5, 6, 7, errno.ENOSPC))
     total.add(CacheCounts())
     assert total == CacheCounts(2, 4, 6, 8, 10, 12, 14, errno.ENOSPC)
     assert (total.lookups, total.hit_share, CacheCounts().hit_share) == (8, 0.25, 0.0)

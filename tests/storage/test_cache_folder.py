@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioloader.storage import cache_room
+from aioloader.storage import cache_folder, cache_room
 from aioloader.storage.cache_content import RECORD_FILE
 from aioloader.storage.cache_entry import BadEntryError, EntryName, name_entry
 from aioloader.storage.cache_folder import CacheFolder, ClosedError
@@ -104,6 +104,24 @@ def test_a_spoilt_entry_gives_its_room_back(tmp_path: Path) -> None:
         assert (after.entries, after.pending) == (2, 0)
         assert before.taken_bytes == after.taken_bytes
         assert folder.read(name(2)) is None
+
+
+def test_what_came_in_a_spoilt_entrys_place_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cache"
+    with opened(path) as folder, opened(path) as other:
+        fill(folder, range(1))
+
+        def read_body(descriptor: int, digest: bytes) -> bytes:
+            """Another process has found it spoilt too, removed it and written it anew."""
+            assert other.remove(name(0).path)
+            assert fill(other, range(1)) == [Verdict.TAKEN]
+            raise BadEntryError("spoilt")
+
+        with monkeypatch.context() as patch, pytest.raises(BadEntryError):
+            patch.setattr(cache_folder, "read_body", read_body)
+            folder.read(name(0))
+        assert folder.read(name(0)) == body(0)
+        assert count_of(folder).entries == 1
 
 
 def test_half_of_what_is_free_is_the_bound_that_nobody_gave(tmp_path: Path) -> None:

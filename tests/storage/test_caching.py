@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aioloader.cli.main import main
 from aioloader.errors import ObjectNotFoundError, OptionError
 from aioloader.storage import cache_admission
 from aioloader.storage.cache_entry import HEADER_BYTES
@@ -240,6 +241,17 @@ async def test_a_full_cache_says_so_without_a_warning(tmp_path: Path, caplog: py
         await read_all(store, objects)
         assert store.counts.hits == store.counts.written == sum(server.requests[key] == 1 for key in objects)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_full_cache_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    objects, path = bodies(60), tmp_path / "cache"
+    async with FaultServer(objects) as server, cached(server.url, path, 300_000) as store:
+        await read_all(store, objects)
+        await until(lambda: store.counts.stopped == -1 and store.counts.written == 300_000 // 8192)
+        await asyncio.to_thread(main, ["cache", "clear", str(path)])
+        await read_all(store, objects)  # each would find room, and none looks
+    assert entry_files(path) == []
+    assert store.counts.misses == 120
 
 
 # -- what else a store is ----------------------------------------------------------------------------------------

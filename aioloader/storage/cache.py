@@ -36,7 +36,7 @@ class Cache:
         """``count`` is called, on the loop, with what is to be added to the counts."""
         self._folder = folder
         self._count = count
-        self._reads = BriefCalls("aioloader-cache-read", MAX_THREADS, _LOOK_S)
+        self._reads = BriefCalls("aioloader-cache-read", MAX_THREADS, first_guess_s=_LOOK_S, quick_threads=1)
         self._admission = Admission(folder, count)
 
     async def find(self, name: EntryName) -> bytes | None:
@@ -62,5 +62,5 @@ class Cache:
             await self._admission.aclose()
         finally:
             closing = self._reads.threads.start(self._folder.close)
-            self._reads.threads.close()
+            self._reads.close()
             await asyncio.wait([closing], timeout=_LAST_S)

@@ -99,7 +99,7 @@ class LocalStore:
         """End the running loop's threads; idempotent."""
         reads = self._reads.take()
         if reads is not None:
-            reads.threads.close()
+            reads.close()
 
     def _bound(self) -> str:
         if self._root is None:

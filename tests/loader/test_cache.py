@@ -196,6 +196,7 @@ def test_files_of_this_machine_are_not_kept_twice(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.fault(row=28, stores=("http",))
 @in_both
 def test_a_cache_that_is_spoilt_between_epochs_gives_no_wrong_byte(
     server: LocalBucket, tmp_path: Path, *, use_multiprocessing: bool
@@ -273,6 +274,7 @@ with al.Loader(data, decode=number_and_sum, batch_size=8, shuffle=True, seed=int
 """
 
 
+@pytest.mark.fault(row=29, stores=("http",))
 def test_processes_that_share_a_cache_finish_with_the_right_bytes_and_keep_its_bound(
     server: LocalBucket, tmp_path: Path
 ) -> None:

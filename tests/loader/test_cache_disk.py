@@ -52,6 +52,7 @@ def run(tmp_path: Path, kind: str) -> dict[str, Any]:
     return facts
 
 
+@pytest.mark.fault(row=27, stores=("http",))
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
@@ -75,6 +76,7 @@ def test_a_full_disk_is_said_once_and_no_sample_is_lost(tmp_path: Path, kind: st
         assert "nothing more is written: No space left on device" in facts["report"]
 
 
+@pytest.mark.fault(row=27, stores=("http",))
 def test_a_file_that_may_not_grow_is_said_once_and_no_sample_is_lost(tmp_path: Path) -> None:
     facts = run(tmp_path, "file size")
     assert "File too large" in facts["warnings"][0]

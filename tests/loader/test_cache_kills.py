@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from aioloader.cli.main import main
 from aioloader.serve import Manners
 from aioloader.serve.thread import serve_in_thread
@@ -13,9 +15,8 @@ from tests.storage.cache_rig import bodies
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
-
+@pytest.mark.fault(row=28, stores=("http",))
 def test_ten_kills_leave_a_sound_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     objects = bodies(N, 40_000)
     bucket, cache = tmp_path / "bucket", tmp_path / "cache"

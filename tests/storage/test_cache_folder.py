@@ -182,6 +182,7 @@ with opened(Path(sys.argv[1])) as folder:
 """
 
 
+@pytest.mark.fault(row=29, stores=("http",))
 def test_processes_share_one_bound_and_give_no_wrong_byte(tmp_path: Path) -> None:
     path = tmp_path / "cache"
     with contextlib.ExitStack() as stack:

@@ -146,6 +146,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.fault(row=28, stores=("http",))
 async def test_no_damage_is_trusted_and_none_is_fatal(tmp_path: Path) -> None:
     objects = bodies(len(DAMAGES) + 4)
     async with FaultServer(objects) as server:

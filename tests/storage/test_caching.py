@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 from dataclasses import replace
+from hashlib import md5
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,14 +77,22 @@ async def test_ranges_are_entries_of_their_own(tmp_path: Path) -> None:
 
 
 async def test_a_changed_object_is_another_entry(tmp_path: Path) -> None:
-    listings = [{"etag": '"1"'}, {"etag": '"2"'}, {"etag": '"2"', "size_bytes": 3}, {"size_bytes": 3}, {}]
+    versions = [b"v%d!" % number for number in range(5)]
+    etags = [f'"{md5(version, usedforsecurity=False).hexdigest()}"' for version in versions]
+    listings = [
+        known("a", etag=etags[0]),
+        known("a", etag=etags[1]),
+        known("a", etag=etags[2], size_bytes=3),
+        known("a", size_bytes=3),
+        known("a"),
+    ]
     async with FaultServer({}) as server, cached(server.url, tmp_path / "cache") as store:
-        for number, listed in enumerate(listings):
-            server.objects["a"] = b"v%d!" % number
-            assert await store.get("a", None, known("a", **listed)) == b"v%d!" % number  # type: ignore[arg-type]
+        for number, (version, listed) in enumerate(zip(versions, listings, strict=True)):
+            server.objects["a"] = version
+            assert await store.get("a", None, listed) == version
             await until(lambda number=number: store.counts.written == number + 1)  # type: ignore[misc]
-        for number, listed in enumerate(listings):
-            assert await store.get("a", None, known("a", **listed)) == b"v%d!" % number  # type: ignore[arg-type]
+        for version, listed in zip(versions, listings, strict=True):
+            assert await store.get("a", None, listed) == version
         assert server.requests["a"] == len(listings)
 
 

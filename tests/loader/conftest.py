@@ -37,6 +37,10 @@ def worker_pids() -> set[int]:
     return pids
 
 
+ASKED_ONCE = al.Retry(hedge_share=0)
+"""For tests that count requests: a late one is not made twice."""
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A served folder of images: ``url`` of the images, and the server that counts."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import aioloader as al
-from tests.loader.conftest import CLASSES, N_IMAGES, PER_CLASS, Bucket
+from tests.loader.conftest import ASKED_ONCE, CLASSES, N_IMAGES, PER_CLASS, Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,7 +115,7 @@ def test_one_plain_loop_makes_exactly_one_get_for_each_sample(bucket: Bucket, *,
 @EVERYWHERE
 def test_epochs_reads_several_epochs_with_no_more_than_their_gets(bucket: Bucket, *, in_processes: bool) -> None:
     data = al.image_folder(bucket.url)
-    options: dict[str, Any] = {"drop_last": False, "use_multiprocessing": in_processes}
+    options: dict[str, Any] = {"drop_last": False, "use_multiprocessing": in_processes, "retry": ASKED_ONCE}
     with al.Loader(data, decode=DECODE, batch_size=8, shuffle=True, seed=0, **options) as loader:
         seen = [(batch.epoch, batch.step, id_) for batch in loader.epochs(3) for id_ in batch.sample_ids.tolist()]
     assert sorted((epoch, id_) for epoch, _, id_ in seen) == [(e, i) for e in range(3) for i in range(N_IMAGES)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import aioloader as al
-from tests.loader.conftest import N_IMAGES, Bucket
+from tests.loader.conftest import ASKED_ONCE, N_IMAGES, Bucket
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,8 @@ def fit(data: al.Dataset, **options: Any) -> tuple[list[int], bytes, list[float]
     model = Noting()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer="sgd", loss=loss, run_eagerly=True)
-    with al.Loader(data, decode=image_and_id, batch_size=8, shuffle=True, seed=4, drop_last=False, **options) as loader:
+    options |= {"drop_last": False, "retry": ASKED_ONCE}
+    with al.Loader(data, decode=image_and_id, batch_size=8, shuffle=True, seed=4, **options) as loader:
         history = model.fit(loader.to_keras(), epochs=EPOCHS, verbose=0)
     return seen, b"".join(np.asarray(weight).tobytes() for weight in model.get_weights()), history.history["loss"]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import aioloader as al
+from tests.loader.conftest import ASKED_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +126,7 @@ def test_a_held_answer_holds_up_no_other_batch_and_comes_last(
     data = al.from_samples([f"{i:03}" for i in range(N)], root=holding.url)
     with al.Loader(
         data, decode=decode, batch_size=8, concurrency=concurrency, order=order, drop_last=False, stall_timeout_s=20,
-        use_multiprocessing=in_processes, workers=2,
+        use_multiprocessing=in_processes, workers=2, retry=ASKED_ONCE,
     ) as loader:  # fmt: skip
         batches = iter(loader.epochs(2))
         ids: list[int] = []

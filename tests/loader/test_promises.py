@@ -12,7 +12,7 @@ import pytest
 
 import aioloader as al
 from aioloader import errors
-from tests.loader.conftest import N_IMAGES, Bucket
+from tests.loader.conftest import ASKED_ONCE, N_IMAGES, Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,9 @@ def reach(bucket: Bucket, n_gets: int) -> None:
 
 
 def test_a_second_plain_loop_fetches_the_head_of_the_third_and_the_third_uses_it(bucket: Bucket) -> None:
-    with al.Loader(al.image_folder(bucket.url), decode=DECODE, batch_size=4, concurrency=CONCURRENCY) as loader:
+    with al.Loader(
+        al.image_folder(bucket.url), decode=DECODE, batch_size=4, concurrency=CONCURRENCY, retry=ASKED_ONCE
+    ) as loader:
         assert sum(len(images) for images, _ in loader) == N_IMAGES
         assert bucket.image_gets() == N_IMAGES
         assert sum(len(images) for images, _ in loader) == N_IMAGES
@@ -51,7 +53,7 @@ def test_a_second_plain_loop_fetches_the_head_of_the_third_and_the_third_uses_it
 @pytest.mark.blocks(reason="making a loader reads /proc and control group files: microseconds, no disk")
 async def test_a_second_plain_async_loop_fetches_the_head_of_the_third(bucket: Bucket) -> None:
     data = await asyncio.to_thread(al.image_folder, bucket.url)
-    async with al.AsyncLoader(data, decode=DECODE, batch_size=4, concurrency=CONCURRENCY) as loader:
+    async with al.AsyncLoader(data, decode=DECODE, batch_size=4, concurrency=CONCURRENCY, retry=ASKED_ONCE) as loader:
         for n_gets in (N_IMAGES, 2 * N_IMAGES + LOOK_AHEAD):
             assert sum([len(batch[0]) async for batch in loader]) == N_IMAGES
             await asyncio.to_thread(reach, bucket, n_gets)

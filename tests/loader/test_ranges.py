@@ -9,6 +9,7 @@ import pytest
 
 import aioloader as al
 from aioloader.serve import Manners, serve_in_thread
+from tests.loader.conftest import ASKED_ONCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ def test_every_part_arrives_once(use_multiprocessing: bool, shuffle: bool, tmp_p
     (tmp_path / "all.bin").write_bytes(BODY)
     rows = [{"key": "all.bin", "label": number, "offset": number * PART, "length": PART} for number in range(N)]
     options: dict[str, Any] = {"batch_size": BATCH_SIZE, "shuffle": shuffle, "seed": 3, "concurrency": 32, "workers": 2}
+    options["retry"] = ASKED_ONCE
     with (
         serve_in_thread(tmp_path, Manners(latency_s=0.02)) as server,
         al.Loader(

@@ -48,8 +48,12 @@ def simulated(per_s: float, burst: float, round_trip_s: float, seconds: float, r
 
 
 @pytest.mark.parametrize("round_trip_s", [0.005, 0.05, 0.2])
-def test_a_token_bucket_gives_nearly_all_it_has_and_refuses_few(round_trip_s: float) -> None:
-    per_s, refused = simulated(500, 50, round_trip_s, seconds=40, requests=256)
+@pytest.mark.parametrize("burst", [50, 500])
+@pytest.mark.parametrize("requests", [64, 256])
+def test_a_token_bucket_gives_nearly_all_it_has_and_refuses_few(round_trip_s: float, burst: int, requests: int) -> None:
+    if requests / round_trip_s < 500:
+        pytest.skip("so few in flight never reach the limit")
+    per_s, refused = simulated(500, burst, round_trip_s, seconds=40, requests=requests)
     assert per_s >= 0.9 * 500
     assert refused < 0.05
 
@@ -94,13 +98,13 @@ def test_a_lull_is_no_limit() -> None:
     for number in range(8000):
         place = number % 400
         now_s += max(pace.book(now_s), 0.05 if place > 370 else 1 / 300)
-        if place == 395:
+        if place in (392, 395):
             pace.refused(now_s, 0.01, None)
             paces.append(pace.per_s)
         else:
             pace.accepted(now_s)
-    assert len(paces) == 20
-    assert all(per_s is not None and per_s >= 0.7 * 300 for per_s in paces)
+    assert len(paces) == 40
+    assert all(per_s is None or per_s >= 0.7 * 300 for per_s in paces)
 
 
 def test_without_a_refusal_nobody_waits() -> None:
@@ -116,10 +120,13 @@ def test_a_pace_that_nobody_needs_any_more_is_dropped() -> None:
     pace = Pace()
     for number in range(1000):
         pace.accepted(number / 1000)
-    pace.refused(1.0, 0.01, None)
+    for number in range(400):
+        pace.accepted(1.0 + number / 1000)
+        if number % 5 == 0:
+            pace.refused(1.0 + number / 1000, 0.01, None)
     assert pace.per_s == pytest.approx(930, rel=0.12)
     for number in range(1000):  # 20 a second from now on
-        pace.accepted(1.0 + number / 20)
+        pace.accepted(1.4 + number / 20)
     assert pace.is_free
 
 

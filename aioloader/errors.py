@@ -132,6 +132,18 @@ class SampleError(AioloaderError):
             named.add_note(note)
         return named.with_traceback(self.__traceback__)
 
+    def copied(self) -> Self:
+        """Another error that says the same, for another who waited for it; without a traceback."""
+        kind = type(self)
+        other = kind.__new__(kind, *self.args)  # a user's subclass may have a constructor of its own
+        other.__dict__.update(self.__dict__)
+        other.args = self.args
+        if hasattr(self, "__notes__"):
+            other.__notes__ = list(self.__notes__)
+        other.__cause__, other.__context__ = self.__cause__, self.__context__
+        other.__suppress_context__ = self.__suppress_context__
+        return other
+
     def __str__(self) -> str:
         where = self.key
         if self.byte_range is not None:

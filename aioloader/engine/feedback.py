@@ -17,13 +17,20 @@ EVERY_S: Final = 0.25
 @dataclass(frozen=True, slots=True)
 class Window:
     """``seconds`` of fetching: samples ``completed``, requests ``in_flight`` on average while they came, refusals by
-    429 or 503 (``throttled``), and connections that failed or stood still (``troubles``)."""
+    429 or 503 (``throttled``), and connections that failed or stood still (``troubles``). ``answered`` are the requests
+    that the whole process had answered well meanwhile, as ``troubles`` are the whole process's; None: ``completed``."""
 
     seconds: float
     completed: int
     in_flight: float
     throttled: int = 0
     troubles: int = 0
+    answered: int | None = None
+
+    @property
+    def tried(self) -> int:
+        """Requests that came to an end, well or by trouble."""
+        return self.troubles + (self.completed if self.answered is None else self.answered)
 
 
 class Controller(Protocol):
@@ -84,6 +91,7 @@ class Pulse:
             seen / completed if completed else float(counters.in_flight),
             now.throttled - self._before.throttled,
             now.troubles - self._before.troubles,
+            now.answered - self._before.answered,
         )
         concurrency = self._controller.observe(window)
         if concurrency != self._applied:

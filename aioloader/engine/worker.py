@@ -347,7 +347,7 @@ class Worker:
         attempts = state_of(self._store.origin).attempts
         parts = [
             f"{shown_key(key)} ({stage}, {now - since:.1f} s"
-            + (f", attempt {attempts[key]})" if stage == "fetch" and key in attempts else ")")
+            + (f", attempt {attempt})" if stage == "fetch" and (attempt := attempts.get(key)) else ")")
             for key, stage, since in oldest
         ]
         return f"{len(self.in_flight)} in flight, the oldest: " + ", ".join(parts)

@@ -30,7 +30,7 @@ class RequestCounts:
     """What became of requests to a store: those that were repeated, the refusals (429, 503) among what they were
     repeated for, the bodies of which only the rest was asked for, the connections that failed or stood still; those
     that were late and made a second time, and how many of these were answered first; credentials that were renewed
-    because a store had refused them."""
+    because a store had refused them; and all that were answered well."""
 
     retries: int = 0
     throttled: int = 0
@@ -39,6 +39,7 @@ class RequestCounts:
     hedged: int = 0
     hedges_won: int = 0
     refreshed: int = 0
+    answered: int = 0
 
     def add(self, other: RequestCounts) -> None:
         """Add another's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -72,6 +71,8 @@ class CoalescingStore:
             del self._in_flight[wanted]
             for told in followers:
                 _tell(told, result)  # None where this was cancelled: the first of them asks in its place
+            if not isinstance(result, bytes):
+                result = None  # the traceback keeps this frame
         return result
 
     async def _get_with_neighbours(self, key: str, byte_range: ByteRange, known: SampleRef | None) -> bytes:
@@ -161,7 +162,5 @@ def _tell(told: Told, outcome: bytes | StoreError | None) -> None:
 
 def _unwrapped(outcome: bytes | StoreError, byte_range: ByteRange | None) -> bytes:
     if isinstance(outcome, StoreError):
-        error = copy(outcome)  # each sample's error gets its own name and traceback
-        error.__cause__ = outcome.__cause__
-        raise error.after(outcome.attempts, byte_range)
+        raise outcome.copied().after(outcome.attempts, byte_range)  # each has its own sample's name and traceback
     return outcome

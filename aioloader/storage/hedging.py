@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from aioloader.errors import StoreError, ThrottledError
+from aioloader.errors import ConnectFailedError, StoreError, ThrottledError, TransferStalledError
 from aioloader.storage.tails import LARGEST_BYTES
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aioloader.storage.origin_state import OriginState
+    from aioloader.storage.retry import Retry
     from aioloader.storage.tails import Tail
 
 _LOOKS: Final = 8
@@ -24,32 +25,41 @@ _LOOKS: Final = 8
 _LEAST_BETWEEN_S, _MOST_BETWEEN_S = 0.005, 0.1
 MOST_BYTES: Final = LARGEST_BYTES
 """Of bodies that are fetched a second time, in all: nobody has reserved these."""
-_UNKNOWN_BYTES: Final = 1 << 20
+_PATIENCE, _LEAST_PATIENCE_S = 3.0, 0.25
+"""Times as long as a request may take before it is late: so long a failed one waits for its second."""
 
 
 class Race:
     """One request, and the second one that was made for it, if any."""
 
-    __slots__ = ("ask", "began_s", "body", "is_won", "nbytes", "second", "tail", "task")
+    __slots__ = ("ask", "began_s", "body", "cancels", "is_won", "nbytes", "second", "second_s", "tail", "task")
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, bytes]], tail: Tail, nbytes: int, began_s: float) -> None:
+    def __init__(
+        self, ask: Callable[[], Coroutine[Any, Any, bytes]], tail: Tail, nbytes: int | None, began_s: float
+    ) -> None:
         self.ask = ask
         self.tail = tail
         self.nbytes = nbytes
         self.began_s = began_s
         self.task = asyncio.current_task()
+        self.cancels = 0 if self.task is None else self.task.cancelling()
         self.second: asyncio.Task[bytes] | None = None
+        self.second_s = 0.0
         self.body = b""
         self.is_won = False
-        """By the second: the first was cancelled for it, and nobody else asked for that."""
+        """By the second: the first was cancelled for it."""
+
+    def take_back(self) -> bool:
+        """Take our cancelling back; whether somebody else wants the task to end, too."""
+        return self.task is not None and self.task.uncancel() > self.cancels
 
 
 class Hedges:
     """The requests of one event loop to one origin; looked at by one timer, oldest first."""
 
-    def __init__(self, origin: OriginState, share: float) -> None:
+    def __init__(self, origin: OriginState, retry: Retry) -> None:
         self._origin = origin
-        self._share = share
+        self._retry = retry
         self._races: dict[Race, None] = {}
         self.loop = asyncio.get_running_loop()
         """Whose requests these are."""
@@ -64,36 +74,54 @@ class Hedges:
         tail = self._origin.tails.of(nbytes)
         if tail is None:
             return await ask()
-        self._origin.allowance.earn(self._share)
-        race = Race(ask, tail, _UNKNOWN_BYTES if nbytes is None else nbytes, self.loop.time())
+        self._origin.allowance.earn(self._retry.hedge_share)
+        race = Race(ask, tail, nbytes, self.loop.time())
         self._races[race] = None
         if self._timer is None:
             self._look_later()
         try:
             body = await ask()
+            if race.is_won:  # a store that does not let itself be cancelled
+                race.take_back()
         except asyncio.CancelledError:
-            if not race.is_won or (race.task is not None and race.task.uncancel()):
-                raise  # somebody else wants it to end, too
-            body = race.body
-        except StoreError as exc:
-            if race.second is None or not exc.is_transient:
+            if not race.is_won or race.take_back():
                 raise
-            body = await self._second_chance(race, exc)
+            body = race.body
+        except Exception as exc:
+            if race.is_won:  # a store that makes an error of being cancelled
+                race.take_back()
+                body = race.body
+            elif race.second is None or not isinstance(exc, StoreError) or not exc.is_transient:
+                raise
+            else:
+                body = await self._second_chance(race, exc)
         finally:
             del self._races[race]
             if race.second is not None:
                 race.second.cancel()
         tail.record(self.loop.time() - race.began_s)
+        if nbytes is None:
+            tail.largest_bytes = max(tail.largest_bytes, len(body))
         return body
 
     async def _second_chance(self, race: Race, error: StoreError) -> bytes:
-        """The first has failed while the second is under way."""
+        """The first has failed while the second is under way: it is waited for as long as it is not late itself."""
         second, race.task = race.second, None
         assert second is not None
-        await asyncio.wait([second])
-        if second.cancelled() or second.exception() is not None:
+        await asyncio.wait([second], timeout=max(_PATIENCE * race.tail.late_after_s, _LEAST_PATIENCE_S))
+        if not second.done() or second.cancelled() or second.exception() is not None:
             raise error
+        self._heard(error, race.began_s)  # else who asks again says so
         return second.result()
+
+    def _heard(self, error: BaseException, sent_s: float) -> None:
+        """What a failure that nobody sees says of the origin."""
+        if isinstance(error, ThrottledError):
+            now_s, wait_s = self.loop.time(), error.retry_after_s
+            bounded_s = None if wait_s is None else min(wait_s, self._retry.longest_retry_after_s)
+            self._origin.refused(now_s, now_s - sent_s, bounded_s)
+        elif isinstance(error, ConnectFailedError | TransferStalledError):
+            self._origin.counts.troubles += 1
 
     def _look_later(self) -> None:
         soonest_s = self._origin.tails.soonest_s
@@ -113,27 +141,29 @@ class Hedges:
                     break  # the others are younger
                 if age_s < race.tail.late_after_s or race.second is not None or race.is_won:
                     continue
-                if self._bytes + race.nbytes > MOST_BYTES or not self._origin.allowance.spend():
+                nbytes = race.tail.largest_bytes if race.nbytes is None else race.nbytes
+                if nbytes > LARGEST_BYTES:
+                    continue
+                if self._bytes + nbytes > MOST_BYTES or not self._origin.allowance.spend():
                     break
-                self._ask_again(race)
+                self._ask_again(race, nbytes)
         if self._races:
             self._look_later()
 
-    def _ask_again(self, race: Race) -> None:
+    def _ask_again(self, race: Race, nbytes: int) -> None:
         self._origin.counts.hedged += 1
-        self._bytes += race.nbytes
-        race.second = self.loop.create_task(race.ask())
-        race.second.add_done_callback(lambda second: self._ended(race, second))
+        self._bytes += nbytes
+        race.second, race.second_s = self.loop.create_task(race.ask()), self.loop.time()
+        race.second.add_done_callback(lambda second: self._ended(race, nbytes, second))
 
-    def _ended(self, race: Race, second: asyncio.Task[bytes]) -> None:
-        self._bytes -= race.nbytes
+    def _ended(self, race: Race, nbytes: int, second: asyncio.Task[bytes]) -> None:
+        self._bytes -= nbytes
         if second.cancelled():
             return
         error = second.exception()
-        if isinstance(error, ThrottledError):
-            now_s = self.loop.time()
-            self._origin.refused(now_s, now_s - race.began_s, None)
-        elif error is None and race in self._races:
+        if error is not None:
+            self._heard(error, race.second_s)
+        elif race in self._races:
             self._origin.counts.hedges_won += 1
             if race.task is not None:  # else the first has failed, and waits for this
                 race.is_won, race.body = True, second.result()

@@ -105,7 +105,7 @@ class HTTPFetcher:
         except FOREIGN_ERRORS as exc:
             error = translate(exc, shown, byte_range)
         except asyncio.CancelledError:
-            if not read.is_slow or (read.task is not None and read.task.uncancel()):
+            if not read.is_slow or read.take_back():
                 raise  # somebody else wants it to end, too
             error = self._too_slow(shown, byte_range)
         finally:

@@ -31,6 +31,7 @@ class OriginState:
     def answered(self, now_s: float) -> None:
         """It gave what was asked for."""
         self.has_answered = True
+        self.counts.answered += 1
         self.budget.succeeded()
         self.pace.accepted(now_s)
 

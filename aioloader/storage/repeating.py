@@ -63,18 +63,24 @@ async def repeated(
             elif isinstance(error, ConnectFailedError | TransferStalledError):
                 origin.counts.troubles += 1
             wait_s = _wait_s(origin, retry, error, failures, now_s - began_s)
+            is_refusal = isinstance(error, ThrottledError)
+            budget_s = 0.0 if wait_s is None else origin.budget.book(now_s, throttled=is_refusal)
+            if wait_s is not None and now_s - began_s + budget_s > retry.deadline_s:
+                origin.budget.give_back(throttled=is_refusal)
+                wait_s = None
             if wait_s is None:
-                raise error.after(attempts, byte_range)
-            budget_s = origin.budget.book(now_s, throttled=isinstance(error, ThrottledError))
-            if now_s - began_s + budget_s > retry.deadline_s:
-                origin.budget.give_back()
+                before = partial = None  # the traceback keeps this frame
                 raise error.after(attempts, byte_range)
             origin.counts.retries += 1
             origin.counts.resumed += partial is not None
             origin.attempts[key] = attempts + 1
             error.__traceback__ = None  # its frames hold what came, and this frame holds it
             del error
-            await _wait(origin, wait_s, budget_s)
+            try:
+                await _wait(origin, wait_s, budget_s)
+            except asyncio.CancelledError:
+                origin.budget.give_back(throttled=is_refusal)
+                raise
     finally:
         if origin.attempts:
             origin.attempts.pop(key, None)
@@ -108,15 +114,11 @@ async def _turn(known: OriginState) -> None:
 
 async def _wait(known: OriginState, wait_s: float, budget_s: float) -> None:
     """Wait before another attempt; no longer than ``wait_s`` once the origin answers well again."""
-    try:
-        await asyncio.sleep(wait_s)
-        left_s = budget_s - wait_s
-        while left_s > 0 and not known.budget.is_solvent:
-            await asyncio.sleep(min(left_s, _LOOK_S))
-            left_s -= _LOOK_S
-    except asyncio.CancelledError:
-        known.budget.give_back()
-        raise
+    await asyncio.sleep(wait_s)
+    left_s = budget_s - wait_s
+    while left_s > 0 and not known.budget.is_solvent:
+        await asyncio.sleep(min(left_s, _LOOK_S))
+        left_s -= _LOOK_S
 
 
 def _bounded(retry_after_s: float | None, retry: Retry) -> float | None:

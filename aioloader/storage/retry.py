@@ -47,7 +47,7 @@ class Retry:
             value = getattr(self, option.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise OptionError(option.name, repr(value), "a number of seconds, at least 0")
-        if isinstance(self.hedge_share, bool) or not 0 <= self.hedge_share <= 1:
+        if type(self.hedge_share) not in (int, float) or not 0 <= self.hedge_share <= 1:
             raise OptionError("hedge_share", repr(self.hedge_share), "a share of requests from 0 to 1, such as 0.05")
 
     def wait_s(self, failures: int, draw: float, *, throttled: bool) -> float:
@@ -84,9 +84,9 @@ class RetryBudget:
         self._tokens -= _REFUSED_COST if throttled else 1
         return min(max(-self._tokens, 0.0) / _DRIP_PER_S, _LONGEST_S)
 
-    def give_back(self) -> None:
+    def give_back(self, *, throttled: bool = False) -> None:
         """One that was booked is not made."""
-        self._tokens += 1
+        self._tokens = min(self._tokens + (_REFUSED_COST if throttled else 1), self._capacity)
 
     @property
     def is_solvent(self) -> bool:

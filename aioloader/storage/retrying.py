@@ -72,7 +72,7 @@ class RetryingStore:
             nbytes = None if known is None else known.size_bytes
         hedges = self._hedges
         if hedges is None or hedges.loop is not asyncio.get_running_loop():
-            hedges = self._hedges = Hedges(self._origin_state(), self.retry.hedge_share)
+            hedges = self._hedges = Hedges(self._origin_state(), self.retry)
         return hedges.get(partial(self._get, key, byte_range, etag), nbytes)
 
     def _get(self, key: str, byte_range: ByteRange | None, etag: str | None) -> Coroutine[Any, Any, bytes]:

@@ -19,10 +19,11 @@ _FAR_BEHIND: Final = 0.1
 class Read:
     """One transfer: ``parts`` are the bytes that came so far, and the task that waits for them."""
 
-    __slots__ = ("bytes_at_mark", "is_slow", "mark_s", "others", "parts", "task")
+    __slots__ = ("bytes_at_mark", "cancels", "is_slow", "mark_s", "others", "parts", "task")
 
     def __init__(self, task: asyncio.Task[object] | None, parts: list[bytes], now_s: float) -> None:
         self.task = task
+        self.cancels = 0 if task is None else task.cancelling()
         self.parts = parts
         self.mark_s = now_s
         self.bytes_at_mark = 0
@@ -30,6 +31,10 @@ class Read:
         """Bytes that came and are not kept in ``parts``."""
         self.is_slow = False
         """Whether it was given up for this: its task was cancelled, and nobody else asked for that."""
+
+    def take_back(self) -> bool:
+        """Take our cancelling back; whether somebody else wants the task to end, too."""
+        return self.task is not None and self.task.uncancel() > self.cancels
 
     def count(self, nbytes: int) -> None:
         """Bytes that are kept elsewhere came."""

@@ -20,11 +20,13 @@ LARGEST_BYTES: Final = 8 << 20
 class Tail:
     """The latest requests for bodies of about one size."""
 
-    __slots__ = ("_count", "_latest", "late_after_s")
+    __slots__ = ("_count", "_latest", "largest_bytes", "late_after_s")
 
     def __init__(self) -> None:
         self._latest = [0.0] * _KEPT
         self._count = 0
+        self.largest_bytes = 0
+        """Of those whose size nobody had known."""
         self.late_after_s = math.inf
         """A request that takes longer is among the slowest twentieth."""
 

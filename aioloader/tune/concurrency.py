@@ -32,6 +32,7 @@ _TROUBLES, _TROUBLED_SHARE = 2, 0.1
 """So many, and such a share of what was tried: a single cut line is no sign of a crowd."""
 _OUTAGE_SHARE = 0.5
 """Where as many fail, asking for less is right whatever the reason."""
+_LEAST_TRIED = 8
 _ROUNDS = 4
 """Of all that were in flight when the bound was halved, before it is judged: what was asked before fails late."""
 _HELPS = 0.6
@@ -56,12 +57,8 @@ class _Halving:
 
     before: int
     share: float
-    completed: int = 0
+    tried: int = 0
     troubles: int = 0
-
-    @property
-    def tried(self) -> int:
-        return self.completed + self.troubles
 
     @property
     def share_since(self) -> float:
@@ -139,15 +136,16 @@ class ConcurrencySearch:
         """Whether this window says nothing of more requests in flight, because connections fail."""
         halving = self._halving
         if halving is not None:
-            halving.completed += window.completed
+            halving.tried += window.tried
             halving.troubles += window.troubles
-            if halving.tried >= _ROUNDS * halving.before:
+            is_outage = halving.tried >= _LEAST_TRIED and halving.share_since >= _OUTAGE_SHARE
+            if is_outage or halving.tried >= _ROUNDS * halving.before:
                 self._halving = None
                 self._judge_halving(halving)
             self._forget()
             return True
         tolerated = self._tolerated if self._clock_s < self._tolerated_until_s else _TROUBLED_SHARE
-        tried = window.completed + window.troubles
+        tried = window.tried
         if window.troubles < _TROUBLES or window.troubles < tolerated * tried:
             return False
         self._before, self._factor = None, _DOUBLE

@@ -175,6 +175,17 @@ def test_when_requests_succeed_again_so_may_repetitions() -> None:
     assert budget.book(0.0) == 0
 
 
+def test_what_is_booked_and_not_made_comes_back_and_no_more() -> None:
+    budget = RetryBudget(3)
+    for _ in range(40):
+        budget.book(0.0, throttled=True)
+        budget.give_back(throttled=True)
+    assert [budget.book(0.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    for _ in range(40):
+        budget.give_back()
+    assert [budget.book(0.0) for _ in range(4)] == [0, 0, 0, 0.5]
+
+
 async def test_on_a_narrow_line_slow_transfers_are_left_alone() -> None:
     slow = SlowReads(4096, 0.3)
     tasks = [asyncio.create_task(asyncio.sleep(30)) for _ in range(65)]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from aioloader.errors import ObjectNotFoundError, RangeNotHonouredError, ServerFailedError
+import aioloader as al
+from aioloader.errors import ObjectNotFoundError, RangeNotHonouredError, ServerFailedError, StoreError
 from aioloader.storage.coalescing import CoalescingStore
 from aioloader.storage.policies import with_policies
 from aioloader.storage.range_groups import GAP_BYTES
@@ -18,7 +19,6 @@ from aioloader.testing import Fault, FaultServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    import aioloader as al
 
 BODY = np.random.default_rng(1).bytes(400_000)
 PART = 1000
@@ -128,3 +128,25 @@ async def test_one_of_a_group_may_be_cancelled_and_all_of_them(server: FaultServ
     await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0.05)
     assert not [task for task in asyncio.all_tasks() if "_get_group" in repr(task)]
+
+
+class GoneError(StoreError):
+    """A user's error with a constructor of its own."""
+
+    skippable = False
+
+    def __init__(self, key: str) -> None:
+        super().__init__("it is gone", key)
+
+
+async def test_an_error_of_the_users_reaches_all_who_wait() -> None:
+    class Store(al.MemoryStore):
+        async def get(self, key: str, byte_range: tuple[int, int] | None = None) -> bytes:
+            await asyncio.sleep(0.01)
+            raise GoneError(key)
+
+    store = with_policies(Store(), retry=RETRY)
+    outcomes = await asyncio.gather(*(store.get("a") for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [GoneError] * 3
+    assert len({id(outcome) for outcome in outcomes}) == 3
+    assert {str(outcome) for outcome in outcomes} == {"a: fetch failed: it is gone."}

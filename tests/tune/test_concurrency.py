@@ -132,3 +132,19 @@ def test_each_change_has_its_reason() -> None:
     assert search.changes[0].reason.startswith("all 64 in flight at")
     assert all(change.reason and LEAST <= change.concurrency <= MOST for change in search.changes)
     assert len(search.changes) <= 64
+
+
+def test_trouble_is_a_share_of_what_the_whole_process_asks() -> None:
+    """A small loader beside a large one of the same origin hears of all troubles, and of few of the answers."""
+    search = ConcurrencySearch()
+    for _ in range(100):
+        search.observe(Window(WINDOW_S, 240, 60.0, troubles=6, answered=250))
+        search.observe(Window(WINDOW_S, 10, 60.0, troubles=6, answered=250))
+    assert search.concurrency == START
+
+
+def test_an_outage_of_few_requests_halves_it_soon() -> None:
+    search = ConcurrencySearch(1024)
+    for _ in range(480):  # two minutes, in which hardly anything is asked
+        search.observe(Window(WINDOW_S, 0, 1000.0, troubles=2))
+    assert search.concurrency == LEAST

@@ -7,6 +7,7 @@ Redirects are followed by hand, ranges and lengths are checked, nothing is decom
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from aioloader.errors import (
@@ -72,28 +73,29 @@ class HTTPFetcher:
             check_range(byte_range)
             if byte_range[0] == byte_range[1]:
                 return b""
-
-        async def ask(sent: Mapping[str, str]) -> bytes:
-            return await self._fetch(url, sent, shown, byte_range, signed, etag, is_rest)
-
-        return await self._with_headers(ask, url, headers, shown, signed=signed)
+        if signed or not self._users.may_renew:
+            sent = (headers or {}) if signed else self._merged(url, headers, self._users.for_request(shown))
+            return await self._fetch(url, shown, byte_range, signed, etag, is_rest, sent)
+        ask = partial(self._fetch, url, shown, byte_range, signed, etag, is_rest)
+        return await self._with_headers(ask, url, headers, shown)
 
     async def _fetch(
         self,
         url: URL,
-        sent: Mapping[str, str],
         shown: str,
         byte_range: ByteRange | None,
         signed: bool,
         etag: str | None,
         is_rest: bool,
+        sent: Mapping[str, str],
     ) -> bytes:
         parts: list[bytes] = []
         answer = None
-        slow_reads = self._connections.get(self._connect).slow_reads
+        connections = self._connections.get(self._connect)
+        slow_reads = connections.slow_reads
         read = slow_reads.begin(parts)
         try:
-            answer = await self._answer("GET", url, sent, shown, byte_range, signed, etag)
+            answer = await self._answer(connections, "GET", url, sent, shown, byte_range, signed, etag)
             try:
                 if etag is not None:
                     check_same(answer, etag, shown, byte_range, is_rest=is_rest)
@@ -131,21 +133,21 @@ class HTTPFetcher:
     async def fetch_rest(
         self,
         url: URL,
-        partial: Partial,
+        begun: Partial,
         *,
         shown: str,
         headers: Mapping[str, str] | None = None,
         signed: bool = False,
     ) -> bytes:
-        """What `fetch` would have given had it not broken off after ``partial``: the rest is asked for, of the same
-        object by its ETag. Raises `StoreError`, with more of the body in ``partial`` where more came."""
+        """What `fetch` would have given had it not broken off after ``begun``: the rest is asked for, of the same
+        object by its ETag. Raises `StoreError`, with more of the body in the error's ``partial`` where more came."""
 
         async def fetch(rest: ByteRange) -> bytes:
             return await self.fetch(
-                url, shown=shown, byte_range=rest, headers=headers, signed=signed, etag=partial.etag, is_rest=True
+                url, shown=shown, byte_range=rest, headers=headers, signed=signed, etag=begun.etag, is_rest=True
             )
 
-        return await rest_of(partial, fetch, shown)
+        return await rest_of(begun, fetch, shown)
 
     async def head_size(
         self,
@@ -156,22 +158,21 @@ class HTTPFetcher:
         signed: bool = False,
     ) -> int:
         """Length of the body in bytes: by HEAD, or by a GET of one byte where HEAD is refused or vague."""
+        if signed:
+            return await self._head_size(url, shown, signed, headers or {})
+        return await self._with_headers(partial(self._head_size, url, shown, signed), url, headers, shown)
 
-        async def ask(sent: Mapping[str, str]) -> int:
-            return await self._head_size(url, sent, shown, signed)
-
-        return await self._with_headers(ask, url, headers, shown, signed=signed)
-
-    async def _head_size(self, url: URL, sent: Mapping[str, str], shown: str, signed: bool) -> int:
+    async def _head_size(self, url: URL, shown: str, signed: bool, sent: Mapping[str, str]) -> int:
+        connections = self._connections.get(self._connect)
         try:
-            answer = await self._answer("HEAD", url, sent, shown, None, signed)
+            answer = await self._answer(connections, "HEAD", url, sent, shown, None, signed)
             let_go(answer)
             length = announced_length(answer)
             if answer.status == 200 and length is not None:
                 return length
             if answer.status >= 400 and answer.status not in _HEAD_REFUSED:
                 raise status_error(answer.status, "", shown, None)
-            answer = await self._answer("GET", url, sent, shown, (0, 1), signed)
+            answer = await self._answer(connections, "GET", url, sent, shown, (0, 1), signed)
             try:
                 return await total_of(answer, shown)
             finally:
@@ -194,12 +195,8 @@ class HTTPFetcher:
         url: URL,
         headers: Mapping[str, str] | None,
         shown: str,
-        *,
-        signed: bool,
     ) -> T:
         """What ``ask`` gives with all header fields of the request; asked once more where newer ones may help."""
-        if signed:
-            return await ask(headers or {})
         users = self._users.for_request(shown)
         try:
             return await ask(self._merged(url, headers, users))
@@ -226,6 +223,7 @@ class HTTPFetcher:
 
     async def _answer(
         self,
+        connections: Connections,
         method: str,
         url: URL,
         headers: Mapping[str, str],
@@ -238,7 +236,6 @@ class HTTPFetcher:
         ours = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range is not None else {}
         if etag is not None:
             ours["If-Match"] = etag
-        connections = self._connections.get(self._connect)
         answer = await connections.home.request(method, url, {**headers, **ours} if ours else headers)
         current, hop, at_home = url, 0, True
         while answer.status in REDIRECT_STATUSES:

@@ -17,6 +17,8 @@ class UserHeaders:
     def __init__(self, options: HTTPOptions) -> None:
         self._options = options
         self._latest: dict[str, str] | None = None
+        self.may_renew = callable(options.headers)
+        """Whether a function gives them."""
 
     def for_request(self, shown: str) -> dict[str, str]:
         """What the next request carries. Where the function fails, what it gave before may still be valid."""

@@ -33,28 +33,34 @@ async def repeated(
     attempt: Callable[[Partial | None], Awaitable[T]],
     byte_range: ByteRange | None = None,
     key: str = "",
+    failed: tuple[StoreError, float] | None = None,
 ) -> T:
     """What ``attempt`` gives, asked as often as ``retry`` says; it is told what came of a body that broke off.
+    ``failed`` is the error of an attempt that was made already, and when that began (monotonic).
 
     Which attempt it is can be looked up by ``key`` meanwhile, from the second on. Raises the last attempt's
     `StoreError`, which says how many there were. Cancelling ends the attempt or the wait.
     """
-    began_s = monotonic()
+    began_s = monotonic() if failed is None else failed[1]
     attempts = failures = 0
     partial: Partial | None = None
     try:
         while True:
-            if not origin.pace.is_free:
-                await _turn(origin)
-            attempts += 1
-            sent_s = monotonic()
-            try:
-                answer = await attempt(partial)
-            except StoreError as exc:
-                error = exc
+            if failed is not None:
+                (error, sent_s), failed = failed, None
+                attempts += 1
             else:
-                origin.answered(monotonic())
-                return answer
+                if not origin.pace.is_free:
+                    await _turn(origin)
+                attempts += 1
+                sent_s = monotonic()
+                try:
+                    answer = await attempt(partial)
+                except StoreError as exc:
+                    error = exc
+                else:
+                    origin.answered(monotonic())
+                    return answer
             now_s = monotonic()
             before, partial = partial, error.partial if isinstance(error.partial, Partial) else None
             failures = 1 if _has_moved(before, partial) else failures + 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aioloader.errors import StoreError
 from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.hedging import Hedges
 from aioloader.storage.origin_state import state_of
@@ -53,9 +55,20 @@ class RetryingStore:
 
         Raises the last attempt's `StoreError`, which says how many there were. Cancelling ends the attempt or the wait.
         """
-        return await repeated(
-            self._origin_state(), self.retry, partial(self._ask, key, byte_range, known), byte_range, key
-        )
+        origin = self._state or self._origin_state()
+        failed = None
+        if origin.pace.is_free:  # as a rule: nothing that only a second attempt needs
+            sent_s = monotonic()
+            try:
+                body = await self._ask(key, byte_range, known, None)
+            except StoreError as exc:
+                failed = exc, sent_s
+            else:
+                origin.answered(monotonic())
+                return body
+        again = repeated(origin, self.retry, partial(self._ask, key, byte_range, known), byte_range, key, failed)
+        failed = None  # the traceback keeps this frame
+        return await again
 
     def _ask(
         self, key: str, byte_range: ByteRange | None, known: SampleRef | None, so_far: Partial | None

@@ -52,7 +52,7 @@ class S3Client:
 
     async def get_rest(self, key: str, shown: str, so_far: Partial) -> bytes:
         """The rest of an object that broke off, after what came of it."""
-        fetch = partial(self._fetcher.fetch_rest, partial=so_far, shown=shown, signed=True)
+        fetch = partial(self._fetcher.fetch_rest, begun=so_far, shown=shown, signed=True)
         return await self._signed("GET", key, shown, fetch)
 
     async def size(self, key: str, shown: str) -> int:

@@ -18,6 +18,10 @@ _STEP_S = 0.25
 _STEP = 1.02
 _QUICK_STEP, _FAR = 1.1, 0.9
 """Below this share of the rate at which refusals began steps are longer: a first guess may have been far too low."""
+_FLOOR, _BACK_TO = 0.1, 1.0
+"""Of the best of the last seconds: no cut goes below the first at once, steps are longer up to the second. An outage
+of a second or two says nothing of a limit."""
+_NOBODY = 1e-6
 _PARTS = 10
 _LEAST_PER_S = 1.0
 _KNOWN = 8
@@ -61,7 +65,9 @@ class Pace:
         self._refused_at_per_s = 0.0
         self._series: _Series | None = None
         self._tolerated, self._tolerated_until_s = 0.0, 0.0
-        self._next_s = 0.0
+        self._blocked_until_s = 0.0  # by Retry-After
+        self._booked = self._served = 0.0
+        self._served_s = 0.0
         self._cut_s = 0.0
         self._noticed_s = -_STALE_S
         self._refused_s = 0.0
@@ -103,7 +109,8 @@ class Pace:
         self._forget(int(now_s * _PARTS))
         self._refusals[self._part % _PARTS] += 1
         if retry_after_s is not None:
-            self._next_s = max(self._next_s, now_s + retry_after_s)
+            self._serve(now_s)
+            self._blocked_until_s = max(self._blocked_until_s, now_s + retry_after_s)
         settled_s = max(round_trip_s, _LEAST_BETWEEN_CUTS_S)
         if now_s - self._cut_s < settled_s:
             return  # it was sent before the last cut could help
@@ -115,7 +122,7 @@ class Pace:
         share = refused / (accepted + refused)
         if refused < _FEW or share < _FEW_SHARE or (now_s < self._tolerated_until_s and share <= self._tolerated):
             return
-        if self.per_s is None and accepted < _KNOWN:
+        if not accepted or (self.per_s is None and accepted < _KNOWN):
             return  # nothing is known of what it accepts; those that it refused wait
         # Tenths in which something came: an epoch that has just begun has not been going for a second.
         tenths = sum(map(bool, map(operator.add, self._answered, self._refusals)))
@@ -127,9 +134,11 @@ class Pace:
         if self._series is None:
             self._series = _Series(now_s, self.per_s, share)
         accepted_per_s = accepted * _PARTS / tenths
-        self._refused_at_per_s = sent_per_s if self.per_s is None else min(sent_per_s, self.per_s)
-        wanted = _OF_ACCEPTED * accepted_per_s
-        self.per_s = max(wanted if self.per_s is None else min(wanted, self.per_s), _LEAST_PER_S)
+        refused_at = sent_per_s if self.per_s is None else min(sent_per_s, self.per_s)
+        self._refused_at_per_s = max(refused_at, _BACK_TO * self._peak_per_s)
+        self._serve(now_s)
+        wanted = max(_OF_ACCEPTED * accepted_per_s, _FLOOR * self._peak_per_s, _LEAST_PER_S)
+        self.per_s = wanted if self.per_s is None else min(wanted, self.per_s)
         self._cut_s = self._stepped_s = self._used_s = now_s
 
     def _have_another_cause(self, now_s: float, share: float) -> bool:
@@ -149,18 +158,31 @@ class Pace:
     @property
     def is_free(self) -> bool:
         """Whether nobody waits: nothing was refused, or not for long."""
-        return self.per_s is None and not self._next_s
+        return self.per_s is None and not self._blocked_until_s
+
+    def _serve(self, now_s: float) -> None:
+        """Those whose turn has come since the last look, at the pace of now."""
+        if now_s >= self._blocked_until_s:
+            since_s = now_s - max(self._served_s, self._blocked_until_s)
+            self._blocked_until_s = 0.0
+            self._served = (
+                self._booked if self.per_s is None else min(self._served + since_s * self.per_s, self._booked)
+            )
+        self._served_s = now_s
+
+    def book(self, now_s: float) -> float:
+        """The next place in line."""
+        self._serve(now_s)
+        self._booked += 1
+        return self._booked
+
+    def wait_s(self, place: float, now_s: float) -> float:
+        """Seconds until the turn of ``place`` at the pace of now, which may change meanwhile; 0 when it has come."""
+        self._serve(now_s)
+        blocked_s = max(self._blocked_until_s - now_s, 0.0)
+        before = place - 1 - self._served
+        return blocked_s + (before / self.per_s if self.per_s is not None and before > _NOBODY else 0.0)
 
     def give_back(self) -> None:
         """A place that was booked is not used."""
-        if self.per_s is not None:
-            self._next_s -= 1 / self.per_s
-
-    def book(self, now_s: float) -> float:
-        """The next place in line; returns in how many seconds its turn comes."""
-        begin_s = max(self._next_s, now_s)
-        if self.per_s is not None:
-            self._next_s = begin_s + 1 / self.per_s
-        elif begin_s == now_s:
-            self._next_s = 0.0
-        return begin_s - now_s
+        self._booked = max(self._booked - 1, self._served)

@@ -23,6 +23,7 @@ PROGRESS_BYTES: Final = 65_536
 """So much more of a body, and its attempts are counted anew: less would let a server keep us busy for ever."""
 
 _LOOK_S: Final = 0.5
+_TURN_S: Final = 0.25
 _ATTEMPTS_AT_FIRST: Final = 2
 """Connections tried to an origin that never answered: its address is likely wrong."""
 
@@ -109,13 +110,15 @@ def _wait_s(origin: OriginState, retry: Retry, error: StoreError, failures: int,
 
 async def _turn(known: OriginState) -> None:
     """Wait for the origin's pace; at once while nothing was refused."""
-    wait_s = known.pace.book(monotonic())
-    if wait_s > 0:
-        try:
-            await asyncio.sleep(wait_s)
-        except asyncio.CancelledError:
-            known.pace.give_back()
-            raise
+    place = known.pace.book(monotonic())
+    try:
+        wait_s = known.pace.wait_s(place, monotonic())
+        while wait_s > 0:
+            await asyncio.sleep(min(wait_s, _TURN_S))
+            wait_s = known.pace.wait_s(place, monotonic())  # the pace may have risen
+    except asyncio.CancelledError:
+        known.pace.give_back()
+        raise
 
 
 async def _wait(known: OriginState, wait_s: float, budget_s: float) -> None:

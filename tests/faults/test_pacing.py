@@ -13,6 +13,11 @@ from aioloader.storage.retry import Retry, RetryBudget
 from aioloader.storage.slow_reads import SlowReads
 
 
+def turn(pace: Pace, now_s: float) -> float:
+    """Seconds until whoever comes now may send."""
+    return pace.wait_s(pace.book(now_s), now_s)
+
+
 def simulated(per_s: float, burst: float, round_trip_s: float, seconds: float, requests: int) -> tuple[float, float]:
     """``requests`` in flight against a token bucket: what was accepted a second after 10 s, and the share refused."""
     pace, draw = Pace(), Random(1)
@@ -24,7 +29,11 @@ def simulated(per_s: float, burst: float, round_trip_s: float, seconds: float, r
         if now_s > seconds:
             break
         if what == "book":
-            heapq.heappush(events, (now_s + pace.book(now_s), number, "send", 0.0))
+            heapq.heappush(events, (now_s, number, "wait", pace.book(now_s)))
+        elif what == "wait":
+            wait_s = pace.wait_s(sent_s, now_s)  # `sent_s` is the place in line
+            event = (now_s, number, "send", 0.0) if wait_s <= 0 else (now_s + min(wait_s, 0.25), number, "wait", sent_s)
+            heapq.heappush(events, event)
         elif what == "send":
             heapq.heappush(events, (now_s + round_trip_s / 2, number, "arrive", now_s))
         elif what == "arrive":
@@ -63,7 +72,7 @@ def test_refusals_that_no_pace_removes_do_not_stop_everything(share: float) -> N
     pace, draw = Pace(), Random(5)
     now_s = 0.0
     for _ in range(20_000):  # 500 a second by itself
-        now_s += max(pace.book(now_s), 1 / 500)
+        now_s += max(turn(pace, now_s), 1 / 500)
         if draw.random() < share:
             pace.refused(now_s, 0.01, None)
         else:
@@ -75,7 +84,7 @@ def test_a_limit_that_falls_in_mid_run_is_followed() -> None:
     pace, now_s, limit = Pace(), 0.0, 500.0
     tokens, filled_s, accepted = 50.0, 0.0, 0
     for _ in range(30_000):
-        now_s += max(pace.book(now_s), 1 / 2000)
+        now_s += max(turn(pace, now_s), 1 / 2000)
         limit = 500.0 if now_s < 20 else 50.0
         tokens, filled_s = min(tokens + (now_s - filled_s) * limit, 50.0), now_s
         if tokens >= 1:
@@ -97,7 +106,7 @@ def test_a_lull_is_no_limit() -> None:
     now_s, paces = 0.0, []
     for number in range(8000):
         place = number % 400
-        now_s += max(pace.book(now_s), 0.05 if place > 370 else 1 / 300)
+        now_s += max(turn(pace, now_s), 0.05 if place > 370 else 1 / 300)
         if place in (392, 395):
             pace.refused(now_s, 0.01, None)
             paces.append(pace.per_s)
@@ -107,11 +116,48 @@ def test_a_lull_is_no_limit() -> None:
     assert all(per_s is None or per_s >= 0.7 * 300 for per_s in paces)
 
 
+@pytest.mark.parametrize("outage_s", [0.3, 1.0, 2.0, 10.0])
+@pytest.mark.parametrize("requests", [64, 512])
+def test_an_outage_leaves_no_slow_pace_behind(outage_s: float, requests: int) -> None:
+    """Everything is refused for a while; then everything is accepted again."""
+    pace, draw = Pace(), Random(1)
+    events: list[tuple[float, int, str, float]] = [(0.0, number, "book", 0.0) for number in range(requests)]
+    accepted = [0] * 60
+    failures = [0] * requests
+    while events:
+        now_s, number, what, place = heapq.heappop(events)
+        if now_s > 40:
+            break
+        if what == "book":
+            heapq.heappush(events, (now_s, number, "wait", 0.0 if pace.is_free else pace.book(now_s)))
+        elif what == "wait":
+            wait_s = pace.wait_s(place, now_s) if place else 0.0
+            event = (
+                (now_s + 0.05, number, "answer", 0.0)
+                if wait_s <= 0
+                else (now_s + min(wait_s, 0.25), number, "wait", place)
+            )
+            heapq.heappush(events, event)
+        elif 5 <= now_s < 5 + outage_s:
+            pace.refused(now_s, 0.05, None)
+            failures[number] += 1
+            heapq.heappush(events, (now_s + draw.uniform(0, min(2 ** (failures[number] - 1), 20)), number, "book", 0.0))
+        else:
+            pace.accepted(now_s)
+            failures[number] = 0
+            accepted[int(now_s)] += 1
+            heapq.heappush(events, (now_s, number, "book", 0.0))
+    usual = accepted[4]
+    assert usual > 10 * requests
+    assert accepted[39] >= 0.9 * usual
+    assert accepted[int(5 + outage_s) + 12] >= 0.5 * usual
+
+
 def test_without_a_refusal_nobody_waits() -> None:
     pace = Pace()
     for number in range(10_000):
         assert pace.is_free
-        assert pace.book(number / 5000) == 0
+        assert turn(pace, number / 5000) == 0
         pace.accepted(number / 5000)
     assert pace.per_s is None
 
@@ -134,8 +180,8 @@ def test_what_the_store_asks_to_wait_holds_for_all() -> None:
     pace = Pace()
     pace.accepted(0.5)
     pace.refused(1.0, 0.01, retry_after_s=3)
-    assert pace.book(1.0) == pytest.approx(3)
-    assert pace.book(2.0) >= 2
+    assert turn(pace, 1.0) == pytest.approx(3)
+    assert turn(pace, 2.0) >= 2
 
 
 def test_an_outage_is_not_multiplied() -> None:

@@ -11,7 +11,7 @@ from aioloader.errors import AccessDeniedError, OptionError, RangeNotHonouredErr
 from aioloader.redact import printable_key, redact_url
 from aioloader.runtime.threads import DaemonThreads
 from aioloader.storage.cloud_body import body_of
-from aioloader.storage.obstore_errors import translated
+from aioloader.storage.obstore_errors import NO_CREDENTIALS, translated
 from aioloader.storage.obstore_keys import is_faithful
 from aioloader.storage.obstore_list import Listing
 from aioloader.storage.opening import OpenedPerLoop
@@ -50,6 +50,8 @@ class CloudClient:
         self._make = make
         self.store = make()
         self.renewal = Renewal(self._renew, origin=origin)
+        self.has_answered = False
+        """Whether obstore ever had credentials for it."""
 
     async def _renew(self) -> bool:
         """Another store of obstore's: it fetches credentials when it is first asked, and keeps them."""
@@ -195,10 +197,16 @@ class CloudStore:
         client = await self._client()
         generation = client.renewal.generation
         try:
-            return await ask(client.store)
+            answer = await ask(client.store)
         except AccessDeniedError as exc:
             refused = exc
+        else:
+            client.has_answered = True
+            return answer
         try:
+            if client.has_answered and refused.reason.startswith(NO_CREDENTIALS):
+                refused.is_transient = True  # who gives them is down for a moment, and had some before
+                raise refused
             if not self._is_renewable() or not await client.renewal.is_newer_than(generation):
                 raise refused
         finally:

@@ -33,13 +33,16 @@ async def body_of(
     length = 0
     try:
         if stop - start <= PIECE_BYTES:
-            return bytes(await answer.bytes_async())
-        pieces = aiter(answer.stream(min_chunk_size=PIECE_BYTES))
-        while length < stop - start and (piece := await anext(pieces, None)) is not None:
-            parts.append(bytes(piece))
-            length += len(piece)
+            body = bytes(await answer.bytes_async())
+            length = len(body)
+        else:
+            pieces = aiter(answer.stream(min_chunk_size=PIECE_BYTES))
+            while length < stop - start and (piece := await anext(pieces, None)) is not None:
+                parts.append(bytes(piece))
+                length += len(piece)
+            body = b"".join(parts) if length == stop - start else b""
         if length == stop - start:
-            return b"".join(parts)
+            return body
         hint = "Run again; if it stays, check the store's state and the network."
         failure: StoreError = TruncatedBodyError(
             f"the body has {length} of {stop - start} announced bytes", shown, hint, byte_range

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from aioloader.types import ByteRange
 
+NO_CREDENTIALS: Final = "no credentials were found"
+
 T = TypeVar("T")
 
 _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3})")
@@ -79,7 +81,7 @@ def _generic_failure(text: str) -> tuple[type[StoreError], str, str]:
     if _METADATA_SERVICE.search(text):
         return (
             AccessDeniedError,
-            "no credentials were found: none in the options, the environment or a profile, and the machine's "
+            f"{NO_CREDENTIALS}: none in the options, the environment or a profile, and the machine's "
             "metadata service gave none",
             CREDENTIALS_HINT,
         )

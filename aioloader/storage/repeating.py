@@ -43,7 +43,7 @@ async def repeated(
     `StoreError`, which says how many there were. Cancelling ends the attempt or the wait.
     """
     began_s = monotonic() if failed is None else failed[1]
-    attempts = failures = 0
+    attempts = failures = furthest = 0
     partial: Partial | None = None
     try:
         while True:
@@ -63,8 +63,10 @@ async def repeated(
                     origin.answered(monotonic())
                     return answer
             now_s = monotonic()
-            before, partial = partial, error.partial if isinstance(error.partial, Partial) else None
-            failures = 1 if _has_moved(before, partial) else failures + 1
+            partial = error.partial if isinstance(error.partial, Partial) else None
+            reached = 0 if partial is None else len(partial.body)
+            has_moved = reached - furthest >= PROGRESS_BYTES  # beyond all attempts: a server may cut each at one place
+            failures, furthest = (1, reached) if has_moved else (failures + 1, furthest)
             if isinstance(error, ThrottledError):
                 origin.refused(now_s, now_s - sent_s, _bounded(error.retry_after_s, retry))
             elif isinstance(error, ConnectFailedError | TransferStalledError):
@@ -76,7 +78,7 @@ async def repeated(
                 origin.budget.give_back(throttled=is_refusal)
                 wait_s = None
             if wait_s is None:
-                before = partial = None  # the traceback keeps this frame
+                partial = None  # the traceback keeps this frame
                 raise error.after(attempts, byte_range)
             origin.counts.retries += 1
             origin.counts.resumed += partial is not None
@@ -133,7 +135,3 @@ async def _wait(known: OriginState, wait_s: float, budget_s: float) -> None:
 def _bounded(retry_after_s: float | None, retry: Retry) -> float | None:
     """What all others wait, too: no store may stop a run for a year by one answer."""
     return None if retry_after_s is None else min(retry_after_s, retry.longest_retry_after_s)
-
-
-def _has_moved(before: Partial | None, now: Partial | None) -> bool:
-    return now is not None and len(now.body) - (len(before.body) if before is not None else 0) >= PROGRESS_BYTES

@@ -247,3 +247,14 @@ async def test_nothing_of_a_failed_attempt_is_kept(http: NewStore) -> None:
         finally:
             gc.enable()
             await store.aclose()
+
+
+async def test_a_server_that_cuts_at_one_place_and_ignores_ranges_is_given_up(http: NewStore) -> None:
+    """Each attempt brings 100 kB, and none gets further than the one before."""
+    faults = {"a": [Fault(kind="cut", at_bytes=100_000), Fault(kind="ignored range")] * 40}
+    async with FaultServer({"a": bytes(300_000)}, faults) as server:
+        store = RetryingStore(http().at(server.url), Retry(attempts=4, base_s=0.001, deadline_s=30))
+        with pytest.raises(StoreError):
+            await store.get("a")
+        assert server.requests["a"] <= 6
+        await store.aclose()

@@ -89,12 +89,12 @@ async def test_no_object_is_lost_or_repeated(seed: int, *, ignores_start_after: 
     assert len(server.pages) > 3000 // page_keys + 1
 
 
-@pytest.mark.parametrize("page_keys", [1, 2, 3])
-@pytest.mark.parametrize("failing", range(8))
-async def test_a_folders_marker_behind_a_file_of_its_name_is_no_turn(page_keys: int, failing: int) -> None:
+@pytest.mark.parametrize("failing", range(6))
+async def test_a_folders_marker_behind_a_file_of_its_name_is_no_turn(failing: int) -> None:
     """ "train.json" is listed before "train/", whose slash obstore drops."""
-    objects = {"aaa": b"a", "train.json": b"{}", "train/": b"", "train/1.jpg": b"1", "train/2.jpg": b"2", "z": b"z"}
-    async with FakeS3(objects, page_keys=page_keys, page_faults=["good"] * failing + ["503"]) as server:
+    objects = {f"a{number:03}": b"a" for number in range(130)}
+    objects |= {"train.json": b"{}", "train/": b"", "train/1.jpg": b"1", "train/2.jpg": b"2", "z": b"z"}
+    async with FakeS3(objects, page_keys=50, page_faults=["good"] * failing + ["503"]) as server:
         found = await listed(s3(server))
     assert found == [key for key in sorted(objects) if key != "train/"]
 

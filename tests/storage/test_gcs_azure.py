@@ -230,6 +230,34 @@ async def test_a_body_that_breaks_off_is_resumed(at: Any, byte_range: tuple[int,
         await store.aclose()
 
 
+async def test_a_small_range_that_comes_short_is_an_error() -> None:
+    """The header names 100 bytes, and 50 are announced and come."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = [
+            "HTTP/1.1 206 Partial Content",
+            'ETag: "x"',
+            f"Last-Modified: {WHEN}",
+            "Content-Range: bytes 0-99/1000",
+            "Content-Length: 50",
+            "Connection: close",
+        ]
+        writer.write("\r\n".join([*head, "", ""]).encode() + bytes(50))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = GCSStore(anonymous=True, endpoint=f"http://127.0.0.1:{port}").at("gs://b/")
+    try:
+        with pytest.raises(TruncatedBodyError, match="50 of 100"):
+            await store.get("k", (0, 100))
+    finally:
+        await store.aclose()
+        server.close()
+
+
 @CLOUDS
 async def test_a_small_body_that_breaks_off_is_asked_for_anew(at: Any) -> None:
     async with fake_cloud({"a": BIG[:50_000]}) as cloud:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class CuttingProxy:
-    """At ``url`` what is at ``target``; ``share`` of the connections are cut, after at most ``within_bytes``.
+    """At ``url`` what is at ``target``; ``share`` of the connections are cut, after at most ``within_bytes``;
+    the first one is, in its first header.
 
     Half of them end by RST, half by FIN. Of the answers, a random part of the piece at which it is cut still passes. An
     async context manager, on the loop that enters it.
@@ -66,6 +67,8 @@ class CuttingProxy:
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
         left = self._draw.randrange(self._within_bytes) if self._draw.random() < self.share else None
+        if self.connections == 1:  # else there are seeds that cut nothing
+            left = self._draw.randrange(1, min(self._within_bytes, 200))
         there: asyncio.StreamWriter | None = None
         self._writers.add(writer)
         try:

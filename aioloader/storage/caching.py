@@ -10,13 +10,15 @@ from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.cache_entry import name_entry
 from aioloader.storage.cache_folder import CacheFolder
 from aioloader.storage.cache_opening import CacheOpening
+from aioloader.storage.wrapping import WrappingStore
+from aioloader.types import InformedStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from aioloader.runtime.loop_thread import Closable
     from aioloader.storage.cache_options import CacheOptions
-    from aioloader.types import ByteRange, InformedStore, ObjectMeta, SampleRef
+    from aioloader.types import ByteRange, SampleRef
 
 _of_process = CacheCounts()
 _listeners: list[Callable[[CacheCounts], None]] = []
@@ -27,25 +29,15 @@ def tell_cache_counts(listener: Callable[[CacheCounts], None]) -> None:
     _listeners.append(listener)
 
 
-class CachingStore:
+class CachingStore(WrappingStore[InformedStore]):
     """``base`` behind a cache as ``options`` say; each store opens the directory for itself, in every process."""
 
     def __init__(self, base: InformedStore, options: CacheOptions) -> None:
-        self.base = base
+        super().__init__(base)
         self.options = options
         self.counts = CacheCounts()
         """Since it was made; changed on the loop that fetches alone."""
         self._opened = CacheOpening(options, self._count)
-
-    @property
-    def location(self) -> str:
-        """The base's."""
-        return self.base.location
-
-    @property
-    def origin(self) -> str:
-        """The base's."""
-        return self.base.origin
 
     async def get(self, key: str, byte_range: ByteRange | None = None, known: SampleRef | None = None) -> bytes:
         """The bytes from the cache, checked, or from the base: then they are written behind the caller's back.
@@ -74,14 +66,6 @@ class CachingStore:
             expected = f"a directory that can be used; the system says {exc.strerror or exc}"
             raise OptionError("cache", repr(self.options.path), expected) from exc
 
-    async def size(self, key: str) -> int:
-        """Length of the object in bytes. Raises `StoreError`."""
-        return await self.base.size(key)
-
-    def list(self, prefix: str = "") -> AsyncIterator[ObjectMeta]:
-        """As the base lists."""
-        return self.base.list(prefix)
-
     @property
     def shared_parts(self) -> tuple[Closable, ...]:
         """Its own opening of the directory, and the base's connections, which other loaders may use too."""
@@ -101,9 +85,6 @@ class CachingStore:
                 counts.stopped = 0
         for listener in _listeners:
             listener(_of_process)
-
-    def __repr__(self) -> str:
-        return repr(self.base)
 
     def __reduce__(self) -> tuple[object, ...]:
         return CachingStore, (self.base, self.options)

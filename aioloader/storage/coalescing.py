@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from aioloader.errors import StoreError
-from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.range_groups import groups
+from aioloader.storage.wrapping import WrappingStore
+from aioloader.types import InformedStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
-    from aioloader.runtime.loop_thread import Closable
-    from aioloader.types import ByteRange, InformedStore, ObjectMeta, SampleRef
+    from aioloader.types import ByteRange, SampleRef
 
 Told: TypeAlias = "asyncio.Future[bytes | StoreError | None]"
 """The bytes, or the failure; None for who has to ask for itself."""
@@ -27,26 +27,16 @@ class _Wanted:
     told: Told
 
 
-class CoalescingStore:
+class CoalescingStore(WrappingStore[InformedStore]):
     """``base``, asked once for all who want the same at the same time."""
 
     def __init__(self, base: InformedStore) -> None:
-        self.base = base
+        super().__init__(base)
         self._in_flight: dict[tuple[str, ByteRange | None, str | None], list[Told]] = {}
         self._gathered: dict[tuple[str, str | None], list[_Wanted]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # A disk's second read is the page cache's.
         self._merges = not base.origin.startswith(("file:", "memory:"))
-
-    @property
-    def location(self) -> str:
-        """The base's."""
-        return self.base.location
-
-    @property
-    def origin(self) -> str:
-        """The base's."""
-        return self.base.origin
 
     async def get(self, key: str, byte_range: ByteRange | None = None, known: SampleRef | None = None) -> bytes:
         """As the base's. Who is cancelled takes nobody's answer away."""
@@ -126,30 +116,10 @@ class CoalescingStore:
             for wanted in group:  # a failure that may be another's: each asks, and has it under its own name
                 _tell(wanted.told, None)
 
-    async def size(self, key: str) -> int:
-        """Length of the object in bytes. Raises `StoreError`."""
-        return await self.base.size(key)
-
-    def list(self, prefix: str = "") -> AsyncIterator[ObjectMeta]:
-        """As the base lists."""
-        return self.base.list(prefix)
-
     @property
     def read_now(self) -> Callable[[str, ByteRange | None], bytes] | None:
         """The base's, where it has one."""
         return getattr(self.base, "read_now", None)
-
-    @property
-    def shared_parts(self) -> tuple[Closable, ...]:
-        """The base's connections, which other loaders may use too."""
-        return parts_of(self.base)
-
-    async def aclose(self) -> None:
-        """Close the base."""
-        await self.base.aclose()
-
-    def __repr__(self) -> str:
-        return repr(self.base)
 
     def __reduce__(self) -> tuple[object, ...]:
         return CoalescingStore, (self.base,)

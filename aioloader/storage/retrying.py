@@ -8,46 +8,35 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aioloader.errors import StoreError
-from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.hedging import Hedges
 from aioloader.storage.origin_state import state_of
 from aioloader.storage.pages import listed
 from aioloader.storage.pins import pin_of, version_getter
 from aioloader.storage.repeating import repeated
-from aioloader.types import ResumableStore
+from aioloader.storage.wrapping import WrappingStore
+from aioloader.types import ResumableStore, Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
-    from aioloader.runtime.loop_thread import Closable
     from aioloader.storage.origin_state import OriginState
     from aioloader.storage.retry import Retry
-    from aioloader.types import ByteRange, ObjectMeta, Partial, SampleRef, Store
+    from aioloader.types import ByteRange, ObjectMeta, Partial, SampleRef
 
 T = TypeVar("T")
 
 
-class RetryingStore:
+class RetryingStore(WrappingStore[Store]):
     """``base``, asked again as ``retry`` says; what it knows of the origin is shared by all stores of the process."""
 
     def __init__(self, base: Store, retry: Retry) -> None:
-        self.base = base
+        super().__init__(base)
         self._get_version = version_getter(base)
         self.retry = retry
         self._state: OriginState | None = None
         self._hedges: Hedges | None = None
         self._is_far = not base.origin.startswith(("file:", "memory:"))
         self._may_hedge = self._is_far and retry.hedge_share > 0 and retry.attempts > 1
-
-    @property
-    def location(self) -> str:
-        """The base's."""
-        return self.base.location
-
-    @property
-    def origin(self) -> str:
-        """The base's."""
-        return self.base.origin
 
     async def get(self, key: str, byte_range: ByteRange | None = None, known: SampleRef | None = None) -> bytes:
         """All bytes of ``key``, or those of the half-open ``byte_range``; of the version that ``known`` was listed
@@ -110,22 +99,10 @@ class RetryingStore:
         """That of a base that has one, once: who calls it asks again by `get`."""
         return getattr(self.base, "read_now", None)
 
-    @property
-    def shared_parts(self) -> tuple[Closable, ...]:
-        """The base's connections, which other loaders may use too."""
-        return parts_of(self.base)
-
-    async def aclose(self) -> None:
-        """Close the base."""
-        await self.base.aclose()
-
     def _origin_state(self) -> OriginState:
         if self._state is None:
             self._state = state_of(self.base.origin)
         return self._state
-
-    def __repr__(self) -> str:
-        return repr(self.base)
 
     def __reduce__(self) -> tuple[object, ...]:
         return RetryingStore, (self.base, self.retry)

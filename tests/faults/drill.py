@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import aioloader as al
+from tests.faults.own_loop import on_own_loop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
@@ -79,26 +79,8 @@ class Serving:
 @contextmanager
 def running(server: FaultServer) -> Iterator[Serving]:
     """``server`` on a loop of its own."""
-    up, ended = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with server:
-            up.set()
-            await ended.wait()
-
-    def run() -> None:
-        loop.run_until_complete(serve())
-        loop.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert up.wait(10)
-    try:
+    with on_own_loop(server) as loop:
         yield Serving(server, loop)
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join()
 
 
 @contextmanager

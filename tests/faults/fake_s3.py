@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,8 @@ from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from aiohttp import web
+
+from tests.faults.own_loop import on_own_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -182,23 +183,5 @@ class FakeS3:
 @contextmanager
 def in_a_thread(server: FakeS3) -> Iterator[FakeS3]:
     """``server`` on a loop of its own."""
-    up, ended = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with server:
-            up.set()
-            await ended.wait()
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:  # ends answers whose clients have left
-            runner.run(serve())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert up.wait(10)
-    try:
+    with on_own_loop(server):
         yield server
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join()

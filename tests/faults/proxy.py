@@ -7,10 +7,11 @@ import contextlib
 import random
 import socket
 import struct
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
+
+from tests.faults.own_loop import on_own_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,23 +122,5 @@ async def _turns() -> None:
 @contextmanager
 def proxied(proxy: CuttingProxy) -> Iterator[CuttingProxy]:
     """``proxy`` on a loop of its own."""
-    up, ended = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with proxy:
-            up.set()
-            await ended.wait()
-
-    def run() -> None:
-        loop.run_until_complete(serve())
-        loop.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert up.wait(10)
-    try:
+    with on_own_loop(proxy):
         yield proxy
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join()

@@ -11,9 +11,12 @@ from aioloader.testing import Fault, FaultServer, TokenBucket
 from aioloader.testing.faults import random_faults
 from tests.faults.drill import PASSING, bodies, check_exact, loader_of, serving
 
+ASKED_ONCE = al.Retry(base_s=0.005, throttled_base_s=0.01, hedge_share=0)
+"""Requests are counted here: a late one is not made twice."""
 
-def epoch(server: FaultServer, **options: Any) -> al.Loader:
-    return loader_of(al.HTTPStore(idle_timeout_s=0.4).at(server.url), server.objects, **options)
+
+def epoch(server: FaultServer, retry: al.Retry = ASKED_ONCE, **options: Any) -> al.Loader:
+    return loader_of(al.HTTPStore(idle_timeout_s=0.4).at(server.url), server.objects, retry=retry, **options)
 
 
 def requests_until_good(faults: list[Fault]) -> int:

@@ -53,7 +53,7 @@ def run(url: str, count: int, directory: str, kind: str) -> None:
         cache_size="1GB",
     ) as loader:
         for _ in range(2):
-            epochs.append(sorted(row for batch in loader for row in batch[0].tolist()))  # noqa: PERF401
+            epochs.append(sorted(row for batch in loader for row in batch[0].tolist()))  # noqa: PERF401  # an epoch each, in turn
         counts = loader.stats().cache
         report = loader.report()
     left = [path.name for path in Path(directory, "cache", "tmp").iterdir()]

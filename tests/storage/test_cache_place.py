@@ -90,13 +90,13 @@ def test_another_users_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cache", [3, b"here", "", "a\0b", "https://host/cache", "s3://bucket/cache"])
 def test_what_is_no_directory_is_no_cache(cache: object) -> None:
     with pytest.raises(OptionError, match=r"^cache="):
-        CacheOptions.checked(cache, "1GB")  # type: ignore[arg-type]
+        CacheOptions.checked(cache, "1GB")  # type: ignore[arg-type]  # what is refused
 
 
 @pytest.mark.parametrize("size", ["much", "-1GB", 0, "0", None])
 def test_what_is_no_size_is_no_bound(size: object) -> None:
     with pytest.raises(OptionError, match=r"^cache_size="):
-        CacheOptions.checked("here", size)  # type: ignore[arg-type]
+        CacheOptions.checked("here", size)  # type: ignore[arg-type]  # what is refused
 
 
 @pytest.fixture

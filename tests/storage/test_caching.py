@@ -90,7 +90,7 @@ async def test_a_changed_object_is_another_entry(tmp_path: Path) -> None:
         for number, (version, listed) in enumerate(zip(versions, listings, strict=True)):
             server.objects["a"] = version
             assert await store.get("a", None, listed) == version
-            await until(lambda number=number: store.counts.written == number + 1)  # type: ignore[misc]
+            await until(lambda number=number: store.counts.written == number + 1)  # type: ignore[misc]  # binds the loop's number
         for version, listed in zip(versions, listings, strict=True):
             assert await store.get("a", None, listed) == version
         assert server.requests["a"] == len(listings)

@@ -108,8 +108,13 @@ class CloudStore:
 
     @property
     def origin(self) -> str:
-        """What shares limits: the bucket or container."""
-        return f"{self._schemes[0]}://{self._bucket}"
+        """What shares limits: the bucket or container, of its account or at its endpoint."""
+        config = dict(self._options.config)
+        endpoint = config.get("base_url") or config.get("endpoint")
+        if endpoint:
+            return f"{redact_url(str(endpoint)).rstrip('/')}/{self._bucket}"
+        account = config.get("account_name")
+        return f"{self._schemes[0]}://{account}/{self._bucket}" if account else f"{self._schemes[0]}://{self._bucket}"
 
     async def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
         """All bytes of ``key``, or those of the half-open ``byte_range`` (cut at the object's end).

@@ -10,6 +10,7 @@ import pytest
 import aioloader as al
 from aioloader.errors import ObjectNotFoundError
 from aioloader.serve.thread import serve_in_thread
+from tests.loader.conftest import ASKED_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def numbers(root: Path | str, *, missing: int | None = None) -> Dataset:
 
 
 def new_loader(data: Dataset, *, shuffle: bool = True) -> al.Loader:
-    return al.Loader(data, decode=decode, batch_size=4, shuffle=shuffle, seed=5, drop_last=False)
+    return al.Loader(data, decode=decode, batch_size=4, shuffle=shuffle, seed=5, drop_last=False, retry=ASKED_ONCE)
 
 
 def order_of(root: Path, epochs: list[int]) -> list[int]:

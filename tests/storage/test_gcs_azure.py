@@ -425,3 +425,17 @@ async def test_an_unbound_store_says_what_is_missing() -> None:
         with pytest.raises(OptionError, match="a place too"):
             await store.get("x")
     await asyncio.sleep(0)
+
+
+def test_what_shares_limits_is_a_bucket_of_one_service() -> None:
+    emulator = "http://localhost:4443"
+    stores = [
+        GCSStore(anonymous=True),
+        GCSStore(anonymous=True, endpoint=emulator),
+        AzureStore(account="a", anonymous=True),
+        AzureStore(account="b", anonymous=True),
+        AzureStore(account="a", anonymous=True, endpoint=emulator),
+    ]
+    schemes = ["gs", "gs", "az", "az", "az"]
+    origins = [store.at(f"{scheme}://data/x").origin for store, scheme in zip(stores, schemes, strict=True)]
+    assert origins == ["gs://data", f"{emulator}/data", "az://a/data", "az://b/data", f"{emulator}/data"]

@@ -7,6 +7,8 @@ import threading
 from time import monotonic
 from typing import Protocol
 
+from aioloader.runtime.cpu import ThreadClock
+
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +32,7 @@ class DecodeThreads:
         self._threads: list[threading.Thread] = []
         self._busy: dict[threading.Thread, Lane] = {}
         self._started = 0
+        self._clocks: list[ThreadClock] = []
         self._tokens = 0  # how many times work was announced and not yet looked for
         self._ended = False
 
@@ -60,7 +63,13 @@ class DecodeThreads:
             self._tokens = min(self._tokens + samples, len(self._threads))
             self._changed.notify(samples)
 
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all of them so far, those that have ended included; any thread."""
+        return sum(clock.seconds() for clock in list(self._clocks))
+
     def _run(self) -> None:
+        self._clocks.append(ThreadClock())
         me = threading.current_thread()
         while self._token(me):
             while self._serve_once(me):

@@ -124,6 +124,11 @@ class Worker:
             self._begun += 1
             self._fetchers.create_task(self._fetch_in_order())
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether fetching waits for the byte budget."""
+        return self._line_length > 0
+
     def rescue(self, tickets: Iterable[int]) -> None:
         """Fetch these beside all others, and beyond the byte budget; on the loop.
 

@@ -31,11 +31,12 @@ class Moment:
 
     ``active_s`` is how long streams were open. ``data_wait_s`` is the consumer's waiting. ``fetched`` samples took
     ``fetch_s`` in all, ``decoded`` ones ``decode_s`` (of the decoders' time, waiting for the GIL or a core included).
-    ``queue_s`` is the time with a finished batch in the queue, ``queued_s`` batches times seconds; ``queued`` are there
-    now. CPU: ``decode_cpu_s`` of the decode threads, ``loop_cpu_s`` of the loop that fetches, ``process_cpu_s`` of this
-    process with both, ``children_cpu_s`` of the worker processes, ``idle_s`` of all cores this process may use (0 where
-    the system does not tell). ``beats`` are looks at the stream, at ``full_beats`` of them the queue was full, at
-    ``blocked_beats`` fetching waited for the byte budget. The rest are requests and look-ups in the cache.
+    ``queue_s`` is the time with a finished batch in the queue, ``queued_s`` batches times seconds; ``queued`` are
+    there now. CPU: ``decode_cpu_s`` of this process's decode threads, ``loop_cpu_s`` of its loop, ``process_cpu_s`` of
+    all of it; ``child_decode_cpu_s`` and ``child_loop_cpu_s`` of the worker processes; ``idle_s`` is what all cores
+    that this process may use had to spare (0 where the system does not tell). ``beats`` are looks at the stream; at
+    ``full_beats`` of them the queue was full, at ``blocked_beats`` fetching waited for the byte budget. The rest are
+    requests and look-ups in the cache.
     """
 
     at_s: float
@@ -55,7 +56,8 @@ class Moment:
     decode_cpu_s: float = 0.0
     loop_cpu_s: float = 0.0
     process_cpu_s: float = 0.0
-    children_cpu_s: float = 0.0
+    child_decode_cpu_s: float = 0.0
+    child_loop_cpu_s: float = 0.0
     idle_s: float = 0.0
     beats: int = 0
     full_beats: int = 0

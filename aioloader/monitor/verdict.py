@@ -28,10 +28,10 @@ class Verdict:
     """The one thing that limits a run.
 
     ``sentence`` says it with its figures and what to do. ``knob`` is what to set, as code (``"concurrency=480"``),
-    empty where no knob of the loader helps; ``gain`` is by how much samples a second should rise then, 1 for not at all.
-    ``figures`` are the numbers behind it (seconds, samples a second, shares). ``keras`` are the numbers with which a
-    ``keras.utils.PyDataset`` that reads one sample after another would do the same: ``workers``, ``max_queue_size``,
-    ``use_multiprocessing``; empty while nothing is known.
+    empty where no knob of the loader helps; ``gain`` is by how much samples a second should rise then (1: not at
+    all). ``figures`` are the numbers behind it (seconds, samples a second, shares). ``keras`` are the numbers with
+    which a ``keras.utils.PyDataset`` that reads one sample after another would do the same: ``workers``,
+    ``max_queue_size``, ``use_multiprocessing``; empty while nothing is known.
     """
 
     limit: Limit

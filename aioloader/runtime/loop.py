@@ -71,6 +71,11 @@ class LoopLease:
         return self._thread.pid == os.getpid()
 
     @property
+    def cpu_s(self) -> float:
+        """CPU seconds of the loop's thread so far."""
+        return self._thread.cpu_s
+
+    @property
     def is_current_thread(self) -> bool:
         """Whether the caller runs on the background loop."""
         return self._thread.is_current

@@ -10,6 +10,7 @@ from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aioloader.errors import LoaderClosedError
+from aioloader.runtime.cpu import ThreadClock
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -63,6 +64,7 @@ class LoopThread:
         self._group: asyncio.TaskGroup | None = None
         self.waited_for: dict[Future[Any], Coroutine[Any, Any, Any]] = {}
         self._running = threading.Event()
+        self._clock: ThreadClock | None = None
         self._thread = threading.Thread(target=self._run, name="aioloader-loop", daemon=True)
 
     def start(self) -> None:
@@ -70,7 +72,13 @@ class LoopThread:
         self._thread.start()
         self._running.wait()
 
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of the thread so far."""
+        return 0.0 if self._clock is None else self._clock.seconds()
+
     def _run(self) -> None:
+        self._clock = ThreadClock()
         asyncio.set_event_loop(self.loop)
         try:
             main = self.loop.create_task(self._main())

@@ -10,7 +10,7 @@ import numpy as np
 
 from aioloader.engine.options import ORDERS, EngineOptions, OnError, Order, look_ahead
 from aioloader.errors import OptionError
-from aioloader.tune.machine import available_bytes, usable_cores
+from aioloader.runtime.machine import available_bytes, usable_cores
 from aioloader.units import parse_bytes
 
 Auto = Literal["auto"]

@@ -1,4 +1,4 @@
-"""What a child writes where its parent can read it, after a death too: samples in user code, its loop's lag, counts."""
+"""What a child writes where its parent can read it, after a death too: samples in user code, lag, counts, CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _COUNTS_PLACE = _LAG_PLACE + BUCKETS + 2
 _COUNTS = len(fields(RequestCounts))
 _CACHE_PLACE = _COUNTS_PLACE + _COUNTS
 _CACHE_COUNTS = tuple(count.name for count in fields(CacheCounts))
-_WORDS = _CACHE_PLACE + len(_CACHE_COUNTS)
+_CPU_PLACE = _CACHE_PLACE + len(_CACHE_COUNTS)
+_WORDS = _CPU_PLACE + 3
 _NANO = 1e9
 
 
@@ -81,6 +82,12 @@ class Board:
         for place, name in enumerate(_CACHE_COUNTS, _CACHE_PLACE):
             self._words[place] = getattr(counts, name)
 
+    def write_work(self, loop_s: float, decode_s: float, *, is_blocked: bool) -> None:
+        """CPU seconds of the loop and of the decode threads, and whether fetching waits for the byte budget."""
+        words = int(loop_s * _NANO), int(decode_s * _NANO), int(is_blocked)
+        for place, word in enumerate(words, _CPU_PLACE):
+            self._words[place] = word
+
     # -- in the parent -----------------------------------------------------------------------------------
 
     def suspects(self) -> list[tuple[int, int]]:
@@ -100,7 +107,12 @@ class Board:
 
     def add_cache_to(self, counts: CacheCounts) -> None:
         """Add the child's counts to ``counts``."""
-        counts.add(CacheCounts(*self._words[_CACHE_PLACE:_WORDS]))
+        counts.add(CacheCounts(*self._words[_CACHE_PLACE:_CPU_PLACE]))
+
+    def work(self) -> tuple[float, float, bool]:
+        """What `write_work` said last."""
+        loop, decode, is_blocked = self._words[_CPU_PLACE:_WORDS]
+        return loop / _NANO, decode / _NANO, bool(is_blocked)
 
     def close(self) -> None:
         """Unmap it; in the parent the descriptor too. Idempotent."""

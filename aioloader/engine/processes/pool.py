@@ -48,6 +48,7 @@ class ProcessPool:
         self._heavy: dict[str, float] = {}
         self._rss_bytes = 0
         self._lag_of_ended = LatencyHistogram()
+        self._cpu_of_ended = 0.0, 0.0  # of loops, of decode threads
         self._counts_of_ended = RequestCounts()
         self._cache_of_ended = CacheCounts()
         self._wanted = 0
@@ -293,8 +294,21 @@ class ProcessPool:
                 link.board.add_counts_to(requests)
         return requests
 
+    def work(self) -> tuple[float, float, bool]:
+        """CPU seconds of the processes' loops and of their decode threads, those that have ended included, and whether
+        one of them waits for its byte budget; any thread."""
+        loop_s, decode_s = self._cpu_of_ended
+        is_blocked = False
+        for link in list(self.links):
+            with contextlib.suppress(ValueError):  # closed meanwhile
+                its_loop_s, its_decode_s, blocked = link.board.work()
+                loop_s, decode_s, is_blocked = loop_s + its_loop_s, decode_s + its_decode_s, is_blocked or blocked
+        return loop_s, decode_s, is_blocked
+
     def _add_up(self, link: Link) -> None:
         """What a process that has ended had to say stays."""
+        loop_s, decode_s, _ = link.board.work()
+        self._cpu_of_ended = self._cpu_of_ended[0] + loop_s, self._cpu_of_ended[1] + decode_s
         link.board.add_lag_to(self._lag_of_ended)
         link.board.add_counts_to(self._counts_of_ended)
         link.board.add_cache_to(self._cache_of_ended)

@@ -26,6 +26,7 @@ from aioloader.engine.processes.wire import Frames, ToChild, ToParent, in_json
 from aioloader.engine.worker import Worker
 from aioloader.monitor.lag import LoopLag
 from aioloader.monitor.stats import Counters
+from aioloader.runtime.cpu import ThreadClock
 from aioloader.runtime.loop_thread import new_loop
 from aioloader.storage.caching import tell_cache_counts
 from aioloader.storage.origin_state import all_counts
@@ -71,6 +72,7 @@ class Child:
         self._bodies = Budget(1)
         self._origins: dict[str, Budget] = {}
         self._lag = LoopLag(self._tell_board)
+        self._clock = ThreadClock()
         tell_cache_counts(board.write_cache)
         self._handlers: dict[int, Callable[[Any], None]] = {
             ToChild.LIMITS: self._limits,
@@ -88,6 +90,8 @@ class Child:
     def _tell_board(self, lag: LatencyHistogram) -> None:
         self._board.write_lag(lag)
         self._board.write_counts(all_counts())
+        is_blocked = any(running.worker.is_blocked for running in self._streams.values())
+        self._board.write_work(self._clock.seconds(), self._threads.cpu_s, is_blocked=is_blocked)
 
     async def serve(self, channel: socket.socket) -> None:
         """Begin to listen; returns at once."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioloader.tune import machine
-from aioloader.tune.machine import available_bytes, usable_cores
+from aioloader.runtime import machine
+from aioloader.runtime.machine import available_bytes, usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

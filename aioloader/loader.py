@@ -18,6 +18,7 @@ from aioloader.monitor.cache_forecast import CacheForecast
 from aioloader.monitor.report import render
 from aioloader.monitor.stats import Counters, LoaderStats
 from aioloader.order.permutation import EpochOrder
+from aioloader.runtime.machine import usable_cores
 from aioloader.runtime.threads import DaemonThreads
 from aioloader.storage.cache_admission import WAITING_BYTES
 from aioloader.storage.cache_options import CacheOptions
@@ -27,7 +28,8 @@ from aioloader.storage.retry import RETRY, Retry
 from aioloader.tune.concurrency import START, search_of
 from aioloader.tune.epoch_plan import checked_seed, rank_plan
 from aioloader.tune.epoch_plan import describe as describe_plan
-from aioloader.tune.knobs import Auto, Knobs, describe, resolve
+from aioloader.tune.knobs import Auto, Knobs, describe, fixed_knobs, resolve, settings_of
+from aioloader.tune.tuner import Tuner
 from aioloader.tune.weights import class_weights, weight_column
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from aioloader.engine.options import OnError, Order
-    from aioloader.tune.concurrency import Change
+    from aioloader.monitor.changes import KnobChange
     from aioloader.types import Batch, Decoder, Transform, Tree
 
 
@@ -108,14 +110,15 @@ class _Base:
         origin = data.store.origin
         is_remote = "://" in origin and not origin.startswith("file:")
         is_searched = is_remote and not origin.startswith("memory:") and knobs.concurrency == "auto"
-        self._search = search_of(origin) if is_searched else None
-        found = START if self._search is None else self._search.concurrency
+        search = search_of(origin) if is_searched else None
+        found = START if search is None else search.concurrency
         options = resolve(knobs, found_concurrency=found if is_remote else None)
         plan = rank_plan(len(data), knobs.batch_size, rank, world_size, shuffle=shuffle, drop_last=drop_last)
         self._data = data
         self._seed = secrets.randbits(32) if checked is None else checked
         decoder = as_decoder(decode)
-        self._knobs = {"decode": repr(decoder), **describe(knobs, options), "drop_last": describe_plan(plan)}
+        self._tuner = Tuner(settings_of(options), fixed=fixed_knobs(knobs), cores=usable_cores(), search=search)
+        self._knobs = {"decode": repr(decoder), "order": knobs.order, "drop_last": describe_plan(plan)}
         transport = getattr(data.store, "transport", None)
         if isinstance(transport, str):  # which HTTP client fetched belongs to the figures
             self._knobs["transport"] = transport
@@ -151,7 +154,7 @@ class _Base:
             class_weights=class_weights(data, class_weight),
             is_padded=world_size > 1 and not plan.drop_last,
             spec=None if spec is None else checked_spec("spec", repr(spec), spec),
-            controller=self._search,
+            controller=self._tuner,
         )
         self._open_session()
         if options.use_multiprocessing and self._starts_early:
@@ -210,17 +213,15 @@ class _Base:
 
     def report(self) -> str:
         """The figures of now as text: throughput, who waited, fetch and decode times, the knobs."""
-        knobs = self._knobs
-        if self._search is not None:
-            knobs = {**knobs, "concurrency": f"{self._search.concurrency} (auto)"}
+        knobs = {**describe(self._tuner.settings, self._tuner.fixed), **self._knobs}
         stats = self.stats()
         next_share = None if self._forecast is None else self._forecast.share(stats.cache)
-        return render(stats, knobs, self._data.store.location, self.concurrency_changes, next_share)
+        return render(stats, knobs, self._data.store.location, self.changes, next_share)
 
     @property
-    def concurrency_changes(self) -> tuple[Change, ...]:
-        """What feedback has made of ``concurrency="auto"`` for this loader's origin, and why; the last 64 changes."""
-        return () if self._search is None else tuple(self._search.changes)
+    def changes(self) -> tuple[KnobChange, ...]:
+        """What measurement has made of the knobs that are "auto", and why; the last 128 changes."""
+        return tuple(self._tuner.changes)
 
     def memory_bound(self) -> int:
         """Bytes that batches and fetched bodies take at most: two rings of slabs, the body budget, and with ``cache``

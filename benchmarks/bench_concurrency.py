@@ -57,7 +57,8 @@ def watch(url: str, size: int, concurrency: int | None, seconds: float, last_s: 
                 mark = now_s, seen, loader.stats().engine.requests.throttled
             elif mark is not None and now_s >= seconds:
                 got, refused = seen - mark[1], loader.stats().engine.requests.throttled - mark[2]
-                found = loader.concurrency_changes[-1].concurrency if loader.concurrency_changes else 64
+                tried = [change.value for change in loader.changes if change.knob == "concurrency"]
+                found = tried[-1] if tried else 64
                 return {
                     "per_s": got / (now_s - mark[0]),
                     "refused": refused / (got + refused),

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from aioloader.batch.slab import Slab
     from aioloader.decode.function import BoundDecoder
-    from aioloader.engine.feedback import Controller
     from aioloader.engine.ledger import Ledger
     from aioloader.engine.options import EngineOptions
+    from aioloader.engine.pulse import Controller
     from aioloader.engine.step import Step
     from aioloader.errors import SampleError
     from aioloader.monitor.stats import Counters
@@ -92,6 +92,11 @@ class Workspace:
     def is_declared(self) -> bool:
         """Whether the decoder's ``spec()`` set the fields (then there is no transform)."""
         return self.layout is not None and self.first_key is None and self.by_decoder
+
+    @property
+    def queue_size(self) -> int:
+        """Finished batches that may wait: ``max_queue_size``, less where memory does not allow so many."""
+        return self._max_queue_size if self.ring is None else min(self._max_queue_size, self.ring.ring_slabs)
 
     @property
     def open_steps(self) -> int:
@@ -182,7 +187,7 @@ class Job:
     ``store`` is the dataset's, with the loader's policies around it.
     ``weights`` are per-sample weights (float32, all samples), ``class_weights`` maps a label to its weight.
     ``is_padded`` says that a step may hold stand-ins for other ranks' samples. ``spec`` are the fields of what decoder
-    and transform return, where the user said so. ``controller`` sets the requests in flight where the user did not.
+    and transform return, where the user said so. ``controller`` sets the knobs that the user did not.
     """
 
     samples: Samples
@@ -195,11 +200,11 @@ class Job:
     workspace: Workspace
     counters: Counters
     ledger: Ledger
+    controller: Controller
     weights: NDArray[np.float32] | None = None
     class_weights: Mapping[int, float] | None = None
     is_padded: bool = False
     spec: Tree | None = None
-    controller: Controller | None = None
 
     def is_fatal(self, error: SampleError) -> bool:
         """Whether the failure ends the stream: always, unless skipping was asked for and makes sense."""

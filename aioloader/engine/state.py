@@ -272,7 +272,7 @@ class StreamState:
                 return None
             step, slot = self._placing.place(item.ticket)
             step.decoding -= 1
-            step.decode_s.append(duration_s)
+            self._count_decoded(step, duration_s)
             return self._settle(item.ticket, step, slot, error)
 
     def done(self, tickets: list[int], decode_s: list[float]) -> Waiter | None:
@@ -284,10 +284,16 @@ class StreamState:
                 if self.closed:
                     return waiter
                 step, _ = self._placing.place(ticket)
-                step.decode_s.append(duration_s)
+                self._count_decoded(step, duration_s)
                 self._placing.settled(ticket)
                 waiter = self._count_down(step) or waiter
         return waiter
+
+    def _count_decoded(self, step: Step, duration_s: float) -> None:
+        step.decode_s.append(duration_s)
+        counters = self.job.counters
+        counters.decoded += 1
+        counters.decode_s += duration_s
 
     def failed(self, ticket: int, error: SampleError) -> Waiter | None:
         """A sample failed for good; returns whom to wake."""

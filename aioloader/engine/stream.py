@@ -7,9 +7,12 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from aioloader.engine.feedback import Pulse
+from aioloader.engine.pulse import Pulse, Work
 from aioloader.engine.state import StreamState
 from aioloader.engine.worker import Worker
+from aioloader.monitor.stats import CacheCounts
+from aioloader.monitor.timeline import Settings
+from aioloader.storage.caching import CachingStore
 from aioloader.storage.origin_state import state_of
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from aioloader.engine.shared import Shared
     from aioloader.engine.state import Waiter
     from aioloader.engine.step import Step
+    from aioloader.monitor.stats import RequestCounts
     from aioloader.runtime.loop import LoopLease
 
 
@@ -56,6 +60,26 @@ class Stream:
 
     def describe_in_flight(self) -> str:
         """The oldest samples being worked on, and for how long; for `StalledError`."""
+        raise NotImplementedError
+
+    def settings(self) -> Settings:
+        """What it works with now."""
+        raise NotImplementedError
+
+    def apply(self, settings: Settings) -> None:
+        """Go on with these; on the loop."""
+        raise NotImplementedError
+
+    def work(self) -> Work:
+        """What those who work for it have done so far."""
+        raise NotImplementedError
+
+    def request_counts(self) -> RequestCounts:
+        """What became of requests so far."""
+        raise NotImplementedError
+
+    def cache_counts(self) -> CacheCounts:
+        """What became of look-ups in the cache so far."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -102,13 +126,40 @@ class ThreadStream(Stream):
         )
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._pulse: Pulse | None = None
-        if job.controller is not None:
-            self._shared = shared
-            origin = state_of(job.store.origin)
-            self._pulse = Pulse(job.controller, job.counters, lambda: replace(origin.counts), self._set_concurrency)
+        self._shared = shared
+        self._origin = state_of(job.store.origin)
+        self._concurrency = job.options.concurrency
+        self._pulse = Pulse(self, job.counters, job.controller, self.apply)
+
+    def settings(self) -> Settings:
+        """What it works with now."""
+        workspace = self._job.workspace
+        return Settings(
+            concurrency=self._concurrency,
+            workers=self._job.options.workers,
+            use_multiprocessing=False,
+            max_queue_size=workspace.queue_size,
+        )
+
+    def apply(self, settings: Settings) -> None:
+        """Go on with these; on the loop."""
+        if settings.concurrency != self._concurrency:
+            self._set_concurrency(settings.concurrency)
+
+    def work(self) -> Work:
+        """CPU of the loop and of the decode threads, which all loaders of the process share."""
+        return Work(loop_cpu_s=self._lease.cpu_s, decode_cpu_s=self._threads.cpu_s, is_blocked=self._worker.is_blocked)
+
+    def request_counts(self) -> RequestCounts:
+        """Those to the origin, of all loaders."""
+        return replace(self._origin.counts)
+
+    def cache_counts(self) -> CacheCounts:
+        """The loader's."""
+        return replace(self._job.store.counts) if isinstance(self._job.store, CachingStore) else CacheCounts()
 
     def _set_concurrency(self, concurrency: int) -> None:
+        self._concurrency = concurrency
         self._shared.requests_to(self._job.store.origin, concurrency)
         self._requests.set_limit(concurrency)
         self.state.set_look_ahead(self._job.look_ahead(concurrency))
@@ -131,14 +182,12 @@ class ThreadStream(Stream):
             self._finish()
             return
         self._task = self._lease.spawn(self._worker.run())
-        if self._pulse is not None:
-            self._pulse.start(self._job.options.concurrency)
+        self._pulse.start()
         # Not a `finally` in the task: one that is cancelled before its first step never runs a line.
         self._task.add_done_callback(lambda _: self._finish())
 
     def _finish(self) -> None:
-        if self._pulse is not None:
-            self._pulse.stop()
+        self._pulse.stop()
         self._threads.remove(self._worker)
         self.wake(self.state.close())
         self._bodies.close()

@@ -37,15 +37,25 @@ class Occupancy:
         self._busy_s = self._area = 0.0
         self.peak = self._length
 
+    @property
+    def length(self) -> int:
+        """Items now."""
+        return self._length
+
+    def busy_s(self) -> float:
+        """Seconds with at least one item."""
+        return self._busy_s + (self._clock_s() - self._changed if self._length else 0.0)
+
+    def area_s(self) -> float:
+        """Items times seconds."""
+        return self._area + (self._clock_s() - self._changed) * self._length
+
     def share(self) -> float:
         """Share of the time so far with at least one item, 0 to 1."""
-        now = self._clock_s()
-        total = now - self._started
-        since = now - self._changed if self._length else 0.0
-        return min((self._busy_s + since) / total, 1.0) if total else 0.0
+        total = self._clock_s() - self._started
+        return min(self.busy_s() / total, 1.0) if total else 0.0
 
     def mean(self) -> float:
         """Mean length over the time so far."""
-        now = self._clock_s()
-        total = now - self._started
-        return (self._area + (now - self._changed) * self._length) / total if total else 0.0
+        total = self._clock_s() - self._started
+        return self.area_s() / total if total else 0.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aioloader.monitor.stats import STOPPED_DISK_FULL, STOPPED_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from aioloader.monitor.changes import KnobChange
     from aioloader.monitor.stats import CacheCounts, EngineStats, LoaderStats
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -46,25 +47,6 @@ def _processes(engine: EngineStats) -> str:
     return text + (f"; {_count(engine.deaths, 'death')}" if engine.deaths else "")
 
 
-class ChangeOfConcurrency(Protocol):
-    """One step of feedback."""
-
-    @property
-    def at_s(self) -> float:
-        """Seconds of fetching before it."""
-        ...
-
-    @property
-    def concurrency(self) -> int:
-        """The bound from then on."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """Why."""
-        ...
-
-
 _SHOWN_CHANGES = 3
 
 
@@ -91,7 +73,7 @@ def render(
     stats: LoaderStats,
     knobs: Mapping[str, str],
     source: str,
-    changes: Sequence[ChangeOfConcurrency] = (),
+    changes: Sequence[KnobChange] = (),
     next_cached_share: float | None = None,
 ) -> str:
     """The report: what was read, how fast, who waited, what the knobs were, and why they were changed.
@@ -120,10 +102,7 @@ def render(
         lines.append("  processes    " + _processes(engine))
     if failed or stats.skipped:
         lines.append(f"  errors       {failed} samples failed, {stats.skipped} stand-ins delivered")
-    lines += [
-        f"  concurrency  {change.concurrency} after {human_time(change.at_s)}: {change.reason}"
-        for change in changes[-_SHOWN_CHANGES:]
-    ]
+    lines += [f"  auto         {change.knob}={change.value}: {change.reason}" for change in changes[-_SHOWN_CHANGES:]]
     requests = engine.requests
     if requests.hedged:
         lines.append(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aioloader.monitor.histogram import LatencyHistogram
 from aioloader.monitor.occupancy import Occupancy
+from aioloader.monitor.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -211,6 +212,15 @@ class Counters:
     """The sum, over all samples fetched, of how many requests were in flight when each came."""
     private_copies: int = 0
     slab_bytes: int = 0
+    decoded: int = 0
+    decode_s: float = 0.0
+    """As soon as each is done; ``decode`` hears of those of a step with its delivery."""
+    active_s: float = 0.0
+    """Seconds of open streams."""
+    beats: int = 0
+    full_beats: int = 0
+    blocked_beats: int = 0
+    timeline: Timeline = field(default_factory=Timeline)
     _first_asked: float | None = None
     _last_received: float = 0.0
 

@@ -26,11 +26,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Everything counted by ``at_s`` (monotonic seconds). All but ``at_s``, ``queued`` and ``settings`` are sums since
-    the loader was made; times in seconds.
+    """Everything counted by ``at_s`` (monotonic seconds). All but ``at_s``, ``queued``, ``in_flight`` and ``settings``
+    are sums since the loader was made; times in seconds.
 
     ``active_s`` is how long streams were open. ``data_wait_s`` is the consumer's waiting. ``fetched`` samples took
     ``fetch_s`` in all, ``decoded`` ones ``decode_s`` (of the decoders' time, waiting for the GIL or a core included).
+    ``in_flight`` requests are on the wire now; ``in_flight_seen`` sums what they were when each sample came.
     ``queue_s`` is the time with a finished batch in the queue, ``queued_s`` batches times seconds; ``queued`` are
     there now. CPU: ``decode_cpu_s`` of this process's decode threads, ``loop_cpu_s`` of its loop, ``process_cpu_s`` of
     all of it; ``child_decode_cpu_s`` and ``child_loop_cpu_s`` of the worker processes; ``idle_s`` is what all cores
@@ -47,6 +48,8 @@ class Moment:
     data_wait_s: float = 0.0
     fetched: int = 0
     fetch_s: float = 0.0
+    in_flight: int = 0
+    in_flight_seen: int = 0
     bytes_fetched: int = 0
     decoded: int = 0
     decode_s: float = 0.0
@@ -90,7 +93,7 @@ class Span:
 
     def per_s(self, name: str) -> float:
         """``count`` a second: for seconds of something, how many were at it on average."""
-        return self.count(name) / self.seconds if self.seconds > 0 else 0.0
+        return max(self.count(name), 0.0) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def samples_per_s(self) -> float:

@@ -11,10 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from aioloader.engine.feedback import Window
+from typing import Final
 
 START: Final = 64
 LEAST, MOST = 4, 1024
@@ -40,6 +37,25 @@ _HELPS = 0.6
 _TOLERATED_S = 60.0
 _HOLD_S, _LONGEST_HOLD_S = 5.0, 80.0
 _KEPT_CHANGES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``seconds`` of fetching: samples ``completed``, requests ``in_flight`` on average while they came, refusals by
+    429 or 503 (``throttled``), and connections that failed or stood still (``troubles``). ``answered`` are the requests
+    that the whole process had answered well meanwhile, as ``troubles`` are the whole process's; None: ``completed``."""
+
+    seconds: float
+    completed: int
+    in_flight: float
+    throttled: int = 0
+    troubles: int = 0
+    answered: int | None = None
+
+    @property
+    def tried(self) -> int:
+        """Requests that came to an end, well or by trouble."""
+        return self.troubles + (self.completed if self.answered is None else self.answered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,11 @@ class ConcurrencySearch:
         self._halving: _Halving | None = None
         self._tolerated, self._tolerated_until_s = _TROUBLED_SHARE, 0.0
         self._forget()
+
+    @property
+    def is_at_ceiling(self) -> bool:
+        """Whether more were tried, and the rate did not follow."""
+        return self._clock_s < self._hold_until_s or self._hold_s > _HOLD_S
 
     def _forget(self) -> None:
         self._seconds = self._in_flight_seconds = 0.0

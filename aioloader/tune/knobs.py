@@ -10,13 +10,16 @@ import numpy as np
 
 from aioloader.engine.options import ORDERS, EngineOptions, OnError, Order, look_ahead
 from aioloader.errors import OptionError
+from aioloader.monitor.timeline import Settings
 from aioloader.runtime.machine import available_bytes, usable_cores
+from aioloader.tune.queue import START as QUEUE_START
 from aioloader.units import parse_bytes
 
 Auto = Literal["auto"]
 
+KNOBS = ("concurrency", "workers", "use_multiprocessing", "max_queue_size")
+"""What measurement may move."""
 LOCAL_CONCURRENCY = 16
-QUEUE = 8
 _MOST_SLAB_BYTES = 2_000_000_000
 _MEMORY_SHARE = 4
 """Batches take at most one part in four of the memory that is available when the loader is made."""
@@ -86,7 +89,7 @@ def resolve(knobs: Knobs, *, found_concurrency: int | None) -> EngineOptions:
         # Ordered delivery behind one slow sample needs more started than in flight: 4C keeps the wire busy.
         look_ahead=look_ahead(concurrency, knobs.batch_size),
         workers=usable_cores() if knobs.workers == "auto" else knobs.workers,
-        max_queue_size=QUEUE if knobs.max_queue_size == "auto" else knobs.max_queue_size,
+        max_queue_size=QUEUE_START if knobs.max_queue_size == "auto" else knobs.max_queue_size,
         body_bytes=body_bytes,
         slab_bytes=slab_bytes,
         on_error=knobs.on_error,
@@ -98,18 +101,21 @@ def resolve(knobs: Knobs, *, found_concurrency: int | None) -> EngineOptions:
     )
 
 
-def describe(knobs: Knobs, options: EngineOptions) -> dict[str, str]:
+def settings_of(options: EngineOptions) -> Settings:
+    """The four knobs that "auto" may move."""
+    return Settings(
+        concurrency=options.concurrency,
+        workers=options.workers,
+        use_multiprocessing=options.use_multiprocessing,
+        max_queue_size=options.max_queue_size,
+    )
+
+
+def fixed_knobs(knobs: Knobs) -> frozenset[str]:
+    """Those of the four that the user has set."""
+    return frozenset(name for name in KNOBS if getattr(knobs, name) != "auto")
+
+
+def describe(settings: Settings, fixed: frozenset[str]) -> dict[str, str]:
     """Each knob's value for the report; ``"(auto)"`` follows what the user left open."""
-
-    def shown(name: str, value: int) -> str:
-        return f"{value} (auto)" if getattr(knobs, name) == "auto" else str(value)
-
-    return {
-        "concurrency": shown("concurrency", options.concurrency),
-        "workers": shown("workers", options.workers),
-        "use_multiprocessing": "False (auto)"
-        if knobs.use_multiprocessing == "auto"
-        else str(knobs.use_multiprocessing),
-        "max_queue_size": shown("max_queue_size", options.max_queue_size),
-        "order": knobs.order,
-    }
+    return {name: f"{getattr(settings, name)}{'' if name in fixed else ' (auto)'}" for name in KNOBS}

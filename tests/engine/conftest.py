@@ -18,6 +18,8 @@ from aioloader.order.ranks import RankPlan
 from aioloader.storage.memory import MemoryStore
 from aioloader.storage.policies import with_policies
 from aioloader.storage.retry import Retry
+from aioloader.tune.knobs import KNOBS, settings_of
+from aioloader.tune.tuner import Tuner
 from aioloader.types import FieldSpec, SampleRef
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ def build(
         workspace=Workspace(batch_size, chosen.max_queue_size, chosen.slab_bytes),
         counters=Counters(),
         ledger=ledger or Ledger(),
+        controller=Tuner(settings_of(chosen), fixed=frozenset(KNOBS), cores=2),
         weights=weights,
         class_weights=class_weights,
         is_padded=is_padded,

@@ -7,8 +7,7 @@ from random import Random
 
 import pytest
 
-from aioloader.engine.feedback import Window
-from aioloader.tune.concurrency import LEAST, MOST, START, ConcurrencySearch
+from aioloader.tune.concurrency import LEAST, MOST, START, ConcurrencySearch, Window
 
 WINDOW_S = 0.25
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from aioloader.errors import OptionError
 from aioloader.tune import knobs as tune_knobs
-from aioloader.tune.knobs import LOCAL_CONCURRENCY, QUEUE, Knobs, describe, resolve
+from aioloader.tune.knobs import LOCAL_CONCURRENCY, Knobs, describe, fixed_knobs, resolve, settings_of
+from aioloader.tune.queue import START
 
 NAN, INF = float("nan"), float("inf")
 
@@ -87,7 +88,7 @@ def test_numbers_of_the_user_are_kept(
     assert (options.concurrency, options.workers, options.max_queue_size) == (concurrency, workers, max_queue_size)
     # A look-ahead below C leaves requests unused, below two batches it stops at every border.
     assert options.look_ahead >= max(concurrency, 2 * batch_size)
-    assert describe(knobs, options)["concurrency"] == str(concurrency)
+    assert describe(settings_of(options), fixed_knobs(knobs))["concurrency"] == str(concurrency)
 
 
 @pytest.mark.parametrize(("found", "concurrency"), [(100, 100), (None, LOCAL_CONCURRENCY)])
@@ -99,14 +100,13 @@ def test_auto_asks_much_of_a_bucket_and_less_of_a_disk(
     knobs = make()
     options = resolve(knobs, found_concurrency=found)
     assert (options.concurrency, options.look_ahead) == (concurrency, max(8 * concurrency, 64))
-    assert (options.workers, options.max_queue_size) == (3, QUEUE)
+    assert (options.workers, options.max_queue_size) == (3, START)
     assert (options.body_bytes, options.slab_bytes) == (None, 250_000_000)
-    assert describe(knobs, options) == {
+    assert describe(settings_of(options), fixed_knobs(knobs)) == {
         "concurrency": f"{concurrency} (auto)",
         "workers": "3 (auto)",
         "use_multiprocessing": "False (auto)",
-        "max_queue_size": f"{QUEUE} (auto)",
-        "order": "strict",
+        "max_queue_size": f"{START} (auto)",
     }
 
 
@@ -128,4 +128,4 @@ def test_the_other_options_are_passed_on() -> None:
     options = resolve(knobs, found_concurrency=None)
     assert (options.on_error, options.max_error_rate) == ("skip", 0.5)
     assert (options.stall_timeout_s, options.close_timeout_s) == (7, 0.5)
-    assert describe(knobs, options)["use_multiprocessing"] == "False"
+    assert describe(settings_of(options), fixed_knobs(knobs))["use_multiprocessing"] == "False"

@@ -266,24 +266,31 @@ class ProcessPool:
         """What the processes say of themselves, those that have ended included; any thread."""
         lag = LatencyHistogram()
         lag.add(self._lag_of_ended.counts, self._lag_of_ended.total_s, self._lag_of_ended.max_s)
-        cache = replace(self._cache_of_ended, stopped=0)
         links = list(self.links)
         for link in links:
             with contextlib.suppress(ValueError):  # closed meanwhile
                 link.board.add_lag_to(lag)
-                link.board.add_cache_to(cache)
-        if not links:
-            cache.stopped = self._cache_of_ended.stopped
         return EngineStats(
             loop_lag=freeze_latency(lag),
             requests=self.request_counts(),
-            cache=cache,
+            cache=self.cache_counts(),
             processes=max(sum(link.is_up for link in links), self._were_up),
             deaths=self.deaths,
             start_s=max(self._started_s, default=0.0),
             rss_bytes=self._rss_bytes,
             imports=dict(self._heavy),
         )
+
+    def cache_counts(self) -> CacheCounts:
+        """What became of look-ups in the cache, those of processes that have ended included; any thread."""
+        cache = replace(self._cache_of_ended, stopped=0)
+        links = list(self.links)
+        for link in links:
+            with contextlib.suppress(ValueError):  # closed meanwhile
+                link.board.add_cache_to(cache)
+        if not links:
+            cache.stopped = self._cache_of_ended.stopped
+        return cache
 
     def request_counts(self) -> RequestCounts:
         """What became of the requests of all processes, those that have ended included; any thread."""

@@ -9,14 +9,15 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from aioloader.engine.feedback import Pulse
 from aioloader.engine.processes.shares import stream_shares
 from aioloader.engine.processes.suspects import Suspects, poison_error
 from aioloader.engine.processes.wire import ToChild
+from aioloader.engine.pulse import Pulse, Work
 from aioloader.engine.shared import PROCESS_BODY_BYTES
 from aioloader.engine.state import StreamState
 from aioloader.engine.stream import Stream
 from aioloader.errors import OptionError
+from aioloader.monitor.timeline import Settings
 from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from aioloader.engine.state import Waiter
     from aioloader.engine.step import Step
     from aioloader.errors import SampleError
+    from aioloader.monitor.stats import CacheCounts, RequestCounts
     from aioloader.runtime.loop import LoopLease
     from aioloader.types import SampleRef, Tree
 
@@ -71,7 +73,7 @@ class ProcessStream(Stream):
         self._waiting_for: set[Link] = set()
         self._all_ended = asyncio.Event()
         self._is_attached = False
-        self._pulse: Pulse | None = None
+        self._pulse = Pulse(self, job.counters, job.controller, self.apply)
         self._ending: asyncio.Task[None] | None = None
 
     # -- giving out ------------------------------------------------------------------------------------------
@@ -90,11 +92,39 @@ class ProcessStream(Stream):
         self._is_attached = True
         self._pool.attach(self)
         self.dispatch()
-        if self._job.controller is not None:
-            self._pulse = Pulse(
-                self._job.controller, self._job.counters, self._pool.request_counts, self._set_concurrency
-            )
-            self._pulse.start(self.concurrency)
+        self._pulse.start()
+
+    def settings(self) -> Settings:
+        """What it works with now."""
+        return Settings(
+            concurrency=self.concurrency,
+            workers=self.workers,
+            use_multiprocessing=True,
+            max_queue_size=self._job.workspace.queue_size,
+        )
+
+    def apply(self, settings: Settings) -> None:
+        """Go on with these; on the loop."""
+        if settings.concurrency != self.concurrency:
+            self._set_concurrency(settings.concurrency)
+
+    def work(self) -> Work:
+        """CPU of this process's loop and of the worker processes, which all loaders share."""
+        loop_cpu_s, decode_cpu_s, is_blocked = self._pool.work()
+        return Work(
+            loop_cpu_s=self._lease.cpu_s,
+            child_loop_cpu_s=loop_cpu_s,
+            child_decode_cpu_s=decode_cpu_s,
+            is_blocked=is_blocked,
+        )
+
+    def request_counts(self) -> RequestCounts:
+        """Those of all processes, to all origins."""
+        return self._pool.request_counts()
+
+    def cache_counts(self) -> CacheCounts:
+        """Those of all processes."""
+        return self._pool.cache_counts()
 
     def _set_concurrency(self, concurrency: int) -> None:
         self.concurrency = concurrency
@@ -339,8 +369,7 @@ class ProcessStream(Stream):
             self._ending = self._lease.spawn(self._end_everywhere())
 
     async def _end_everywhere(self) -> None:
-        if self._pulse is not None:
-            self._pulse.stop()
+        self._pulse.stop()
         self._waiting_for = {link for link in self._pool.links if self.number in link.streams}
         for link in self._waiting_for:
             link.send(ToChild.END, self.number)

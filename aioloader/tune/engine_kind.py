@@ -1,0 +1,79 @@
+"""Threads or worker processes: tried where one interpreter is the limit, kept where it pays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from aioloader.tune.load import Load
+
+_PAYS: Final = 1.05
+"""Times the rate of threads: less is not worth another interpreter a core, and their memory."""
+_WORTH_S: Final = 4.0
+"""Seconds of work that must be left: processes take half a second of every core to start, more with heavy imports."""
+_LEAST_INTERPRETER: Final = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The kind and number of workers to go on with."""
+
+    use_multiprocessing: bool
+    workers: int
+    reason: str
+
+
+class KindChoice:
+    """Told of spans in which nothing was changed. One trial an epoch at most; what a trial found holds for the run
+    unless the rate of threads turns out to be another later."""
+
+    def __init__(self) -> None:
+        self._threads_per_s = 0.0
+        self._threads = 1
+        self._tried_in: int | None = None  # the epoch
+        self._refused = ""
+
+    def refuse(self, reason: str) -> None:
+        """Processes cannot be had; threads it is."""
+        self._refused = reason
+
+    def observe(self, load: Load, *, epoch: int, samples_left: int, is_settled: bool) -> Wish | None:
+        """What to go on with, or None. ``is_settled``: whether the requests in flight are not being changed."""
+        per_s = load.span.per_s("decoded")
+        if load.settings.use_multiprocessing:
+            return self._judge(load, per_s)
+        if self._refused or load.cores < 2 or self._tried_in == epoch or not is_settled:
+            return None
+        if not self._one_interpreter_limits(load) or per_s <= 0 or samples_left < _WORTH_S * per_s:
+            return None
+        self._tried_in = epoch
+        self._threads_per_s, self._threads = per_s, load.settings.workers
+        workers = max(load.cores - int(load.consumer_cores), 1)
+        if workers < 2:
+            return None
+        return Wish(True, workers, _reason(load, per_s))
+
+    def _one_interpreter_limits(self, load: Load) -> bool:
+        ours = load.own_cores - load.consumer_cores
+        is_limit = load.is_in_turn or load.loop_is_busy or (load.lanes_are_busy and load.settings.workers == 1)
+        return not load.is_fed and is_limit and ours >= _LEAST_INTERPRETER and load.has_spare_cores
+
+    def _judge(self, load: Load, per_s: float) -> Wish | None:
+        before_per_s, self._threads_per_s = self._threads_per_s, 0.0
+        if not before_per_s or load.is_fed:
+            return None
+        gain = per_s / before_per_s
+        if gain >= _PAYS:
+            return None
+        self._refused = f"processes gave {gain:.2f} times the rate"
+        return Wish(False, self._threads, f"worker processes gave {gain:.2f} times the rate of threads")
+
+
+def _reason(load: Load, per_s: float) -> str:
+    if load.is_in_turn:
+        scaling = load.lane_cores
+        return f"{load.settings.workers} threads scale {scaling:.2f}x, your decoder holds the GIL"
+    if load.loop_is_busy:
+        return f"the event loop is busy {load.loop:.0%} of the time at {per_s:,.0f} samples/s: more loops"
+    return "one decode thread has all the GIL gives"

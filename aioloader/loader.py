@@ -15,7 +15,6 @@ from aioloader.engine.session import Session
 from aioloader.engine.shared import PROCESS_BODY_BYTES
 from aioloader.errors import EmptyDatasetError, OptionError
 from aioloader.monitor.cache_forecast import CacheForecast
-from aioloader.monitor.report import render
 from aioloader.monitor.stats import Counters, LoaderStats
 from aioloader.order.permutation import EpochOrder
 from aioloader.runtime.machine import usable_cores
@@ -31,6 +30,7 @@ from aioloader.tune.epoch_plan import describe as describe_plan
 from aioloader.tune.knobs import Auto, Knobs, describe, fixed_knobs, resolve, settings_of
 from aioloader.tune.tuner import Tuner
 from aioloader.tune.weights import class_weights, weight_column
+from aioloader.view.report import render
 
 if TYPE_CHECKING:
     import os

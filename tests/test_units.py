@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioloader.errors import OptionError
-from aioloader.units import parse_bytes, parse_seconds
+from aioloader.units import human_bytes, human_time, parse_bytes, parse_seconds
 
 
 @dataclass(frozen=True)
@@ -103,3 +103,39 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             assert parse("option", text) >= 0
         except OptionError as exc:
             assert exc.option == "option"  # noqa: PT017 - either outcome is right
+
+
+@dataclass(frozen=True)
+class Shown:
+    value: float
+    text: str
+
+
+SHOWN_BYTES = [
+    Shown(0, "0 B"),
+    Shown(999, "999 B"),
+    Shown(1000, "1.0 kB"),
+    Shown(1_234_567, "1.2 MB"),
+    Shown(999_949, "999.9 kB"),
+    Shown(999_990, "1.0 MB"),
+    Shown(2.5e9, "2.5 GB"),
+    Shown(3e15, "3000.0 TB"),
+]
+SHOWN_TIMES = [
+    Shown(0, "0 µs"),
+    Shown(0.000_123, "123 µs"),
+    Shown(0.000_999_9, "1.0 ms"),
+    Shown(0.001_23, "1.2 ms"),
+    Shown(0.999_96, "1.0 s"),
+    Shown(1.25, "1.2 s"),
+]
+
+
+@pytest.mark.parametrize("case", SHOWN_BYTES, ids=lambda case: case.text)
+def test_bytes_are_shown_with_the_unit_that_fits(case: Shown) -> None:
+    assert human_bytes(case.value) == case.text
+
+
+@pytest.mark.parametrize("case", SHOWN_TIMES, ids=lambda case: case.text)
+def test_times_are_shown_with_the_unit_that_fits(case: Shown) -> None:
+    assert human_time(case.value) == case.text

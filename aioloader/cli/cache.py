@@ -44,9 +44,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], s
 
 def stat(options: argparse.Namespace) -> int:
     """Print what there is; 0."""
-    from aioloader.monitor.report import human_bytes
     from aioloader.storage import cache_content as content
     from aioloader.storage.cache_entry import BadEntryError
+    from aioloader.units import human_bytes
 
     with closing(_open(options.directory)) as folder:
         entries = body_bytes = disk_bytes = unversioned = strange = 0
@@ -81,7 +81,7 @@ def stat(options: argparse.Namespace) -> int:
 
 
 def _print_bounds(folder: CacheFolder) -> None:
-    from aioloader.monitor.report import human_bytes
+    from aioloader.units import human_bytes
 
     if folder.room is None:
         print(f"  it can only be read: {folder.read_only_because}")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aioloader.errors import OptionError
-from aioloader.monitor.report import human_bytes
-from aioloader.units import parse_bytes
+from aioloader.units import human_bytes, parse_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError
 
 import pytest
 
 from aioloader.monitor import stats
 from aioloader.monitor.histogram import LatencyHistogram
-from aioloader.monitor.report import human_bytes, human_time, render
 from aioloader.monitor.stats import (
     STOPPED_DISK_FULL,
     STOPPED_FULL,
@@ -20,44 +19,10 @@ from aioloader.monitor.stats import (
     RequestCounts,
     freeze_latency,
 )
+from aioloader.units import human_time
+from aioloader.view.report import render
 
 KNOBS = {"concurrency": "64 (auto)", "workers": "2"}
-
-
-@dataclass(frozen=True)
-class Shown:
-    value: float
-    text: str
-
-
-BYTES = [
-    Shown(0, "0 B"),
-    Shown(999, "999 B"),
-    Shown(1000, "1.0 kB"),
-    Shown(1_234_567, "1.2 MB"),
-    Shown(999_949, "999.9 kB"),
-    Shown(999_990, "1.0 MB"),
-    Shown(2.5e9, "2.5 GB"),
-    Shown(3e15, "3000.0 TB"),
-]
-TIMES = [
-    Shown(0, "0 µs"),
-    Shown(0.000_123, "123 µs"),
-    Shown(0.000_999_9, "1.0 ms"),
-    Shown(0.001_23, "1.2 ms"),
-    Shown(0.999_96, "1.0 s"),
-    Shown(1.25, "1.2 s"),
-]
-
-
-@pytest.mark.parametrize("case", BYTES, ids=lambda case: case.text)
-def test_bytes_are_shown_with_the_unit_that_fits(case: Shown) -> None:
-    assert human_bytes(case.value) == case.text
-
-
-@pytest.mark.parametrize("case", TIMES, ids=lambda case: case.text)
-def test_times_are_shown_with_the_unit_that_fits(case: Shown) -> None:
-    assert human_time(case.value) == case.text
 
 
 @pytest.fixture

@@ -6,32 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from aioloader.monitor.stats import STOPPED_DISK_FULL, STOPPED_FULL
+from aioloader.units import human_bytes, human_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aioloader.monitor.changes import KnobChange
     from aioloader.monitor.stats import CacheCounts, EngineStats, LoaderStats
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def human_bytes(nbytes: float) -> str:
-    """``1234567`` as ``1.2 MB``; powers of 1,000."""
-    for unit in _UNITS:
-        if nbytes < 999.95 or unit == _UNITS[-1]:  # not 1000.0 kB
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    raise AssertionError  # the loop returns at the last unit
-
-
-def human_time(seconds: float) -> str:
-    """``0.00123`` as ``1.2 ms``."""
-    if seconds < 0.9995e-3:  # not 1000 µs
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 0.99995:
-        return f"{seconds * 1e3:.1f} ms"
-    return f"{seconds:.1f} s"
 
 
 def _count(number: int, noun: str) -> str:

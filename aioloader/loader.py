@@ -27,8 +27,12 @@ from aioloader.storage.retry import RETRY, Retry
 from aioloader.tune.concurrency import START, search_of
 from aioloader.tune.epoch_plan import checked_seed, rank_plan
 from aioloader.tune.epoch_plan import describe as describe_plan
+from aioloader.tune.keras_numbers import in_words
 from aioloader.tune.knobs import Auto, Knobs, describe, fixed_knobs, resolve, settings_of
+from aioloader.tune.limit import Facts
+from aioloader.tune.load import Load
 from aioloader.tune.tuner import Tuner
+from aioloader.tune.verdict import judge, startup, steady_span
 from aioloader.tune.weights import class_weights, weight_column
 from aioloader.view.report import render
 
@@ -38,7 +42,12 @@ if TYPE_CHECKING:
 
     from aioloader.engine.options import OnError, Order
     from aioloader.monitor.changes import KnobChange
+    from aioloader.monitor.timeline import Timeline
+    from aioloader.monitor.verdict import Verdict
     from aioloader.types import Batch, Decoder, Transform, Tree
+
+_QUICK_SHARE = 0.05
+"""Of the requests so many were quicker than what counts as an idle store's latency."""
 
 
 class _Base:
@@ -108,7 +117,7 @@ class _Base:
         if len(data) == 0:
             raise EmptyDatasetError(f"{data!r} has no sample to load; check the URL, split() or skip_list")
         origin = data.store.origin
-        is_remote = "://" in origin and not origin.startswith("file:")
+        self._is_remote = is_remote = "://" in origin and not origin.startswith("file:")
         is_searched = is_remote and not origin.startswith("memory:") and knobs.concurrency == "auto"
         search = search_of(origin) if is_searched else None
         found = START if search is None else search.concurrency
@@ -211,12 +220,37 @@ class _Base:
         """The figures of now, as a frozen record."""
         return self._job.counters.freeze(self._session.engine_stats())
 
+    def verdict(self) -> Verdict:
+        """The one thing that limits the run as it was in its latest seconds, and the knob that moves it."""
+        stats, counters = self.stats(), self._job.counters
+        span = steady_span(counters.timeline)
+        if span is None:
+            return startup(stats.first_batch_s, stats.batches, stats.samples_per_s)
+        facts = Facts(
+            load=Load(span, self._tuner.cores),
+            batch_size=self.batch_size,
+            fixed=self._tuner.fixed,
+            first_batch_s=stats.first_batch_s,
+            quick_fetch_s=counters.fetch.latency.quantile(_QUICK_SHARE),
+            is_local=not self._is_remote,
+            more_was_tried=self._tuner.concurrency_is_found,
+            refused=self._tuner.processes_refused,
+        )
+        return judge(facts)
+
+    @property
+    def timeline(self) -> Timeline:
+        """What had been counted at moments of the run, four a second or more coarsely; at most 512."""
+        return self._job.counters.timeline
+
     def report(self) -> str:
-        """The figures of now as text: throughput, who waited, fetch and decode times, the knobs."""
+        """The figures of now as text: the verdict, throughput, who waited, fetch and decode times, the knobs."""
         knobs = {**describe(self._tuner.settings, self._tuner.fixed), **self._knobs}
         stats = self.stats()
         next_share = None if self._forecast is None else self._forecast.share(stats.cache)
-        return render(stats, knobs, self._data.store.location, self.changes, next_share)
+        verdict = self.verdict()
+        keras = in_words(verdict.keras, self.batch_size)
+        return render(stats, knobs, self._data.store.location, self.changes, next_share, verdict, keras)
 
     @property
     def changes(self) -> tuple[KnobChange, ...]:

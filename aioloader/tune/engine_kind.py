@@ -32,18 +32,19 @@ class KindChoice:
         self._threads_per_s = 0.0
         self._threads = 1
         self._tried_in: int | None = None  # the epoch
-        self._refused = ""
+        self.refused = ""
+        """Why there are no processes; "" where nothing stands against them."""
 
     def refuse(self, reason: str) -> None:
         """Processes cannot be had; threads it is."""
-        self._refused = reason
+        self.refused = reason
 
     def observe(self, load: Load, *, epoch: int, samples_left: int, is_settled: bool) -> Wish | None:
         """What to go on with, or None. ``is_settled``: whether the requests in flight are not being changed."""
         per_s = load.span.per_s("decoded")
         if load.settings.use_multiprocessing:
             return self._judge(load, per_s)
-        if self._refused or load.cores < 2 or self._tried_in == epoch or not is_settled:
+        if self.refused or load.cores < 2 or self._tried_in == epoch or not is_settled:
             return None
         if not self._one_interpreter_limits(load) or per_s <= 0 or samples_left < _WORTH_S * per_s:
             return None
@@ -66,7 +67,7 @@ class KindChoice:
         gain = per_s / before_per_s
         if gain >= _PAYS:
             return None
-        self._refused = f"processes gave {gain:.2f} times the rate"
+        self.refused = f"processes gave {gain:.2f} times the rate"
         return Wish(False, self._threads, f"worker processes gave {gain:.2f} times the rate of threads")
 
 

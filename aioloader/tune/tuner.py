@@ -69,6 +69,11 @@ class Tuner:
         """Whether more requests in flight were tried, and brought nothing."""
         return self._search is not None and self._search.is_at_ceiling
 
+    @property
+    def processes_refused(self) -> str:
+        """Why there are no worker processes; "" where nothing stands against them."""
+        return self._kind.refused
+
     def refused(self, reason: str) -> None:
         """The other kind of workers cannot be had: it goes on with those there are."""
         now = self._latest.settings if self._latest is not None else self.settings

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from aioloader.monitor.changes import KnobChange
     from aioloader.monitor.stats import CacheCounts, EngineStats, LoaderStats
+    from aioloader.monitor.verdict import Verdict
 
 
 def _count(number: int, noun: str) -> str:
@@ -56,10 +57,13 @@ def render(
     source: str,
     changes: Sequence[KnobChange] = (),
     next_cached_share: float | None = None,
+    verdict: Verdict | None = None,
+    keras: str = "",
 ) -> str:
     """The report: what was read, how fast, who waited, what the knobs were, and why they were changed.
 
-    ``next_cached_share`` is what the next epoch will find in the cache, as far as it is known.
+    ``verdict`` is what limits, ``keras`` the numbers that would do the same there. ``next_cached_share`` is what the
+    next epoch will find in the cache, as far as it is known.
     """
     if stats.batches == 0:
         return f"aioloader: no batch was read yet from {source}"
@@ -76,6 +80,8 @@ def render(
         f"  batch queue  occupied {stats.occupancy:.0%} of the time, {stats.queue_mean:.1f} batches on average; "
         f"{human_bytes(stats.slab_bytes)} of slabs",
     ]
+    if verdict is not None:
+        lines.insert(1, f"  limit        {verdict.sentence}")
     engine = stats.engine
     lag = engine.loop_lag
     lines.append(f"  event loop   late by p99 {human_time(lag.p99_s)}, at most {human_time(lag.max_s)}")
@@ -101,5 +107,7 @@ def render(
         lines.append("  cache        " + _cache(stats.cache, next_cached_share))
     if stats.private_copies:
         lines.append(f"  copies       {stats.private_copies} batches copied: more were held than the ring has")
+    if keras:
+        lines.append(f"  in Keras     {keras}")
     lines.append("  knobs        " + ", ".join(f"{name}={value}" for name, value in knobs.items()))
     return "\n".join(lines)

@@ -29,12 +29,15 @@ class Controller(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What those who work for a stream say of themselves: CPU seconds, and whether fetching waits for bytes."""
+    """What those who work for a stream say of themselves: CPU seconds, how often and how late loops ran their timers in
+    all, and whether fetching waits for bytes."""
 
     loop_cpu_s: float = 0.0
     decode_cpu_s: float = 0.0
     child_loop_cpu_s: float = 0.0
     child_decode_cpu_s: float = 0.0
+    lags: int = 0
+    lag_s: float = 0.0
     is_blocked: bool = False
 
 
@@ -143,6 +146,8 @@ class Pulse:
             child_decode_cpu_s=work.child_decode_cpu_s,
             child_loop_cpu_s=work.child_loop_cpu_s,
             idle_s=idle_s(),
+            lags=work.lags,
+            lag_s=work.lag_s,
             beats=counters.beats,
             full_beats=counters.full_beats,
             blocked_beats=counters.blocked_beats,

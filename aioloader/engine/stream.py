@@ -148,7 +148,14 @@ class ThreadStream(Stream):
 
     def work(self) -> Work:
         """CPU of the loop and of the decode threads, which all loaders of the process share."""
-        return Work(loop_cpu_s=self._lease.cpu_s, decode_cpu_s=self._threads.cpu_s, is_blocked=self._worker.is_blocked)
+        lag = self._shared.lag.histogram
+        return Work(
+            loop_cpu_s=self._lease.cpu_s,
+            decode_cpu_s=self._threads.cpu_s,
+            lags=lag.count,
+            lag_s=lag.total_s,
+            is_blocked=self._worker.is_blocked,
+        )
 
     def request_counts(self) -> RequestCounts:
         """Those to the origin, of all loaders."""

@@ -36,8 +36,8 @@ class Moment:
     there now. CPU: ``decode_cpu_s`` of this process's decode threads, ``loop_cpu_s`` of its loop, ``process_cpu_s`` of
     all of it; ``child_decode_cpu_s`` and ``child_loop_cpu_s`` of the worker processes; ``idle_s`` is what all cores
     that this process may use had to spare (0 where the system does not tell). ``beats`` are looks at the stream; at
-    ``full_beats`` of them the queue was full, at ``blocked_beats`` fetching waited for the byte budget. The rest are
-    requests and look-ups in the cache.
+    ``full_beats`` of them the queue was full, at ``blocked_beats`` fetching waited for the byte budget. Timers of the
+    loops that fetch were late by ``lag_s`` in ``lags`` times. The rest are requests and look-ups in the cache.
     """
 
     at_s: float
@@ -62,6 +62,8 @@ class Moment:
     child_decode_cpu_s: float = 0.0
     child_loop_cpu_s: float = 0.0
     idle_s: float = 0.0
+    lags: int = 0
+    lag_s: float = 0.0
     beats: int = 0
     full_beats: int = 0
     blocked_beats: int = 0
@@ -126,6 +128,12 @@ class Span:
         """Seconds a decode took on average; 0 without one."""
         decoded = self.count("decoded")
         return self.count("decode_s") / decoded if decoded else 0.0
+
+    @property
+    def lag_mean_s(self) -> float:
+        """How late the loops that fetch ran their timers on average: what holders of the GIL do to them."""
+        lags = self.count("lags")
+        return max(self.count("lag_s"), 0.0) / lags if lags > 0 else 0.0
 
     @property
     def occupancy(self) -> float:

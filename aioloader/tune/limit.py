@@ -67,10 +67,12 @@ def limit_of(facts: Facts) -> Limit:
     load = facts.load
     if load.is_fed:
         return "consumer"
+    if load.is_in_turn:
+        return "GIL"
     if facts.refused_share >= _REFUSED_SHARE and not load.lanes_are_busy:
         return "throttling"
     if load.lanes_are_busy:
-        return "GIL" if load.is_in_turn else "decode CPU"
+        return "decode CPU"
     if facts.is_local and (load.span.busy_lanes + load.span.in_flight) / load.settings.workers >= BUSY:
         return _disk(facts) if load.span.fetch_mean_s > load.span.decode_mean_s else "decode CPU"
     if load.loop_is_busy:

@@ -21,6 +21,9 @@ _ONE_INTERPRETER: Final = 0.8, 1.4
 """Cores in use where the GIL is the limit: one, and what its holders do without it."""
 _LANES_IN_TURN: Final = 0.75
 """Of their number the lanes have cores, or less: they take turns."""
+_MOSTLY_DECODING: Final = 0.5
+_LATE_S: Final = 0.003
+"""A loop that is as late on average does not get the GIL when it needs it: it is let go every 5 ms at most."""
 _SPARE: Final = 0.2
 """Cores with nothing to do, of two: less is the unrest of the machine."""
 
@@ -113,16 +116,15 @@ class Load:
 
     @property
     def is_in_turn(self) -> bool:
-        """Whether decode threads take turns at the GIL: all are busy, and together they have about one core."""
+        """Whether decode threads take turns at the GIL: with the loop they have about one core, others are idle, and
+        either all of them are busy all the same, or they keep the loop from running."""
         least, most = _ONE_INTERPRETER
-        return (
-            not self.settings.use_multiprocessing
-            and self.settings.workers > 1
-            and self.lanes_are_busy
-            and self.lane_cores <= _LANES_IN_TURN * min(self.settings.workers, self.cores)
-            and least <= self.own_cores - self.consumer_cores <= most
-            and self.has_spare_cores
-        )
+        if self.settings.use_multiprocessing or not self.has_spare_cores or self.lane_cores < _MOSTLY_DECODING:
+            return False
+        in_turn = self.settings.workers > 1 and self.lanes_are_busy
+        in_turn = in_turn and self.lane_cores <= _LANES_IN_TURN * min(self.settings.workers, self.cores)
+        is_one = least <= self.own_cores - self.consumer_cores <= most
+        return is_one and (in_turn or self.span.lag_mean_s >= _LATE_S)
 
     @property
     def lanes_sleep(self) -> bool:

@@ -56,6 +56,7 @@ class Tuner:
         self._latest: Moment | None = None
         self._from: Moment | None = None  # the span that is judged next begins there
         self._queue_from: Moment | None = None
+        self._queue_is_capped = False
         self._unsettled_until_s = 0.0
         self._concurrency_changed_s = 0.0
 
@@ -142,6 +143,12 @@ class Tuner:
         if "max_queue_size" in self.fixed or span.seconds < _QUEUE_EVERY_S:
             return
         self._queue_from = moment
+        given = moment.settings.max_queue_size
+        if given < self.settings.max_queue_size:  # more was asked for than memory allows
+            self._queue_is_capped = True
+            self.settings = replace(self.settings, max_queue_size=given)
+        if self._queue_is_capped:
+            return
         wanted = wanted_queue(Load(span, self.cores))
         if wanted is not None:
             self.settings = replace(self.settings, max_queue_size=wanted[0])

@@ -24,6 +24,8 @@ STEADY_S: Final = 20.0
 _LEAST_S: Final = 0.5
 _MOST_REQUESTS: Final = 1024
 _UNKNOWN_PER_S: Final = 1e9
+_MUCH: Final = 0.3
+"""Cores."""
 
 _Words = tuple[str, str, float]
 """Sentence, knob, gain."""
@@ -102,11 +104,17 @@ def _loop_per_s(load: Load) -> float:
 def _gain(load: Load, *others_per_s: float) -> float:
     """By how much the rate rises until one of ``others_per_s`` or the consumer is the limit; at least 1."""
     now = load.span.samples_per_s
-    return max(min(_consumer_per_s(load), *others_per_s) / now, 1.0) if now else 1.0
+    return max(min((_consumer_per_s(load), *others_per_s)) / now, 1.0) if now else 1.0
 
 
 def _waits(load: Load) -> str:
     return f"the consumer waits {load.span.data_wait_share:.0%} of its time"
+
+
+def _others(load: Load) -> str:
+    """Who else takes cores, where that is much."""
+    others = load.cores - load.used_cores - load.idle_cores
+    return f", {others:.1f} used by other processes" if others > _MUCH else ""
 
 
 def _consumer(facts: Facts) -> _Words:
@@ -194,7 +202,7 @@ def _decode_cpu(facts: Facts) -> _Words:
     kind = "processes" if load.settings.use_multiprocessing else "threads"
     text = (
         f"{_waits(load)}; a sample takes {human_time(span.decode_mean_s)} to decode, and all {workers} {kind} are busy "
-        f"({load.lane_cores:.1f} cores, {load.idle_cores:.1f} idle)"
+        f"({load.lane_cores:.1f} cores, {load.idle_cores:.1f} idle{_others(load)})"
     )
     if load.lanes_sleep:
         return f"{text}: they wait rather than compute -> workers={2 * workers}", f"workers={2 * workers}", 2.0

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from aioloader.engine.options import OnError, Order
     from aioloader.monitor.changes import KnobChange
-    from aioloader.monitor.timeline import Timeline
+    from aioloader.monitor.timeline import Settings, Timeline
     from aioloader.monitor.verdict import Verdict
     from aioloader.types import Batch, Decoder, Transform, Tree
 
@@ -251,6 +251,11 @@ class _Base:
         verdict = self.verdict()
         keras = in_words(verdict.keras, self.batch_size)
         return render(stats, knobs, self._data.store.location, self.changes, next_share, verdict, keras)
+
+    @property
+    def settings(self) -> Settings:
+        """The four knobs as they are now: what the user has set, and what measurement has come to."""
+        return self._tuner.settings
 
     @property
     def changes(self) -> tuple[KnobChange, ...]:

@@ -50,15 +50,19 @@ class LocalBucket:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        self.manners = manners if manners is not None else Manners()
         self._folder = folder
         self._host = host
         self._port = port
         self._url = ""
         self._tally = Tally()
-        self._tokens = self.manners.token_bucket()
-        self._line = SharedLine(self.manners.bandwidth_bytes_per_s)
+        self.behave(manners if manners is not None else Manners())
         self._runner: web.ServerRunner | None = None
+
+    def behave(self, manners: Manners) -> None:
+        """Other manners from now on, for requests that come; from any thread."""
+        self.manners = manners
+        self._tokens = manners.token_bucket()
+        self._line = SharedLine(manners.bandwidth_bytes_per_s)
 
     @property
     def url(self) -> str:

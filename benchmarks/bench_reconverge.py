@@ -162,7 +162,8 @@ def main() -> None:
                 shares.append(rate(runs[True]["came"], AFTER_S - 8, AFTER_S) / best[-1])
             lines.append(
                 f"| {turn.name} | {median(best):,.0f} | {median(seconds):.1f} "
-                f"| {min(seconds):.1f} to {max(seconds):.1f} | {median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}) |"
+                f"| {min(seconds):.1f} to {max(seconds):.1f} "
+                f"| {median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}) |"
             )
             print(lines[-1], flush=True)
     machine = ", ".join(f"{key} {value}" for key, value in environment().items())

@@ -137,13 +137,13 @@ async def refusal(answer: Answer, shown: str, byte_range: ByteRange | None) -> S
     # S3's error page holds the key id and the string to sign: only its code word is taken.
     code = _ERROR_CODE.search(await drain_small(answer))
     detail = code[1].decode("ascii") if code is not None else ""
-    error = status_error(answer.status, detail, shown, byte_range, _retry_after_s(answer))
+    error = status_error(answer.status, detail, shown, byte_range, retry_after_s(answer))
     if isinstance(error, AccessDeniedError):
         error.clock_ahead_s = ahead_by_date(answer.headers.get("Date", ""))
     return error
 
 
-def _retry_after_s(answer: Answer) -> float | None:
+def retry_after_s(answer: Answer) -> float | None:
     """How long the server asks to wait: in seconds, or until a date by its own clock."""
     said = answer.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", said):

@@ -203,6 +203,22 @@ async def test_what_the_store_asks_to_wait_is_waited(http: NewStore) -> None:
     assert server.requests[KEY] == 2
 
 
+@pytest.mark.parametrize("via", [*HTTP, *S3], ids=str)
+async def test_who_asks_for_a_size_waits_as_long_as_the_store_asks_to(via: Via) -> None:
+    objects = below(via.prefix, {KEY: BODY})
+    waits = {key: [Fault(kind="throttle", retry_after_s=wait_s) for wait_s in (1, 3600)] for key in objects}
+    async with FaultServer(objects, waits) as server:
+        store = RetryingStore(via.at(server.url), QUICK)
+        began_s = monotonic()
+        try:
+            with pytest.raises(ThrottledError, match=r"429 Too Many Requests; it asks to wait 3600 s"):
+                await store.size(KEY)
+        finally:
+            await store.aclose()
+        assert monotonic() - began_s >= 1
+        assert sum(server.requests.values()) == 2
+
+
 @pytest.mark.fault(row=1, stores=("http",))
 async def test_an_address_where_nobody_ever_answered_is_tried_twice(http: NewStore) -> None:
     async with FaultServer({}) as server:

@@ -86,6 +86,7 @@ def test_an_epoch_outlives_its_credentials(
             drop_last=False,
             use_multiprocessing=use_multiprocessing,
             workers=2,
+            retry=Retry(hedge_share=0),  # requests are counted
         ) as loader:
             ids = sorted(int(value) for (batch,) in loader for value in batch[:, 0])
             counts = loader.stats().engine.requests

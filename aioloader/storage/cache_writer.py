@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import secrets
+from collections import deque
 from itertools import count as numbers
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ class CacheWriter:
         self._room = room
         self._numbers = numbers()
         self._sound_folders: set[str] = set()
+        self._owed: deque[int] = deque()
+        """Bytes of files that are gone, while the lock to give their room back could not be had."""
         self._owner = f"{os.getpid()}-{secrets.token_hex(8)}"
         with contextlib.suppress(FileExistsError):
             os.mkdir(TEMPORARY_FOLDER, 0o700, dir_fd=directory)
@@ -56,6 +59,8 @@ class CacheWriter:
         """What became of each; see `Verdict`. Raises OSError, with nothing left behind."""
         parts = [(name, header_of(name, body), body) for name, body in entries]
         sizes = [blocks(len(header) + len(body)) for _, header, body in parts]
+        if self._owed:
+            self._settle()
         verdicts = self._room.take(sizes)
         written: list[_Written] = []
         taken = [place for place, verdict in enumerate(verdicts) if verdict is Verdict.TAKEN]
@@ -100,7 +105,12 @@ class CacheWriter:
         failed: OSError | None = None
         if not written:
             return homeless
-        with self._room.changing() as count:
+        with contextlib.ExitStack() as stack:
+            try:
+                count = stack.enter_context(self._room.changing())
+            except BaseException:
+                self._give_up([sizes[place] for place, _, _ in written], [temporary for _, temporary, _ in written])
+                raise
             for one in written:
                 place, temporary, name = one
                 try:
@@ -125,14 +135,19 @@ class CacheWriter:
         return homeless
 
     def _give_up(self, sizes: Sequence[int], temporaries: Sequence[str]) -> None:
-        if not sizes:
-            return
-        with contextlib.suppress(OSError), self._room.changing() as count:
-            for temporary in temporaries:
-                with contextlib.suppress(FileNotFoundError):  # it was not made
-                    os.unlink(temporary, dir_fd=self._directory)
-            count.taken_bytes -= sum(sizes)
-            count.pending -= len(sizes)
+        for temporary in temporaries:
+            with contextlib.suppress(OSError):  # it was not made
+                os.unlink(temporary, dir_fd=self._directory)
+        self._owed.extend(sizes)
+        with contextlib.suppress(OSError):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Give back the room of files that were given up. Raises OSError, and what is owed stays so."""
+        with self._room.changing() as count:
+            while self._owed:
+                count.taken_bytes -= self._owed.popleft()
+                count.pending -= 1
 
     def _make_folders(self, names: tuple[str, str]) -> None:
         """Make what is not there, once; no link is followed on the way."""

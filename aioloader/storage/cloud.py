@@ -129,9 +129,9 @@ class CloudStore:
 
     async def get_rest(self, key: str, partial: Partial) -> bytes:
         """The bytes of which ``partial`` came, with the rest; see `aioloader.types.ResumableStore`."""
-        return await rest_of(partial, lambda rest: self._get(key, rest, partial.etag), self._shown(key))
+        return await rest_of(partial, lambda rest: self._get(key, rest, partial.etag, is_rest=True), self._shown(key))
 
-    async def _get(self, key: str, byte_range: ByteRange | None, etag: str | None) -> bytes:
+    async def _get(self, key: str, byte_range: ByteRange | None, etag: str | None, *, is_rest: bool = False) -> bytes:
         shown = self._shown(key)
         if byte_range is not None:
             check_range(byte_range)
@@ -148,7 +148,8 @@ class CloudStore:
             import obstore
 
             answer = await translated(obstore.get_async(store, path, options=options), shown, byte_range)
-            return await body_of(answer, shown, byte_range, self._options.http.max_object_bytes, etag)
+            most_bytes = self._options.http.max_object_bytes
+            return await body_of(answer, shown, byte_range, most_bytes, etag, is_rest=is_rest)
 
         try:
             return await self._asked(ask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aioloader.errors import BodyTooLargeError, StoreError, TruncatedBodyError
+from aioloader.errors import BodyTooLargeError, RangeNotHonouredError, StoreError, TruncatedBodyError
 from aioloader.storage.obstore_errors import translate
 from aioloader.storage.pins import is_another, strong_etag
 from aioloader.types import Partial
@@ -17,15 +17,28 @@ PIECE_BYTES: Final = 65_536
 
 
 async def body_of(
-    answer: Any, shown: str, byte_range: ByteRange | None, max_object_bytes: int, etag: str | None = None
+    answer: Any,
+    shown: str,
+    byte_range: ByteRange | None,
+    max_object_bytes: int,
+    etag: str | None = None,
+    *,
+    is_rest: bool = False,
 ) -> bytes:
-    """All bytes of obstore's ``answer``, of the version ``etag`` where it is given. Raises `StoreError`."""
+    """All bytes of obstore's ``answer``, of the version ``etag`` where it is given. Raises `StoreError`.
+
+    ``is_rest``: they are to be joined to what came before, so the answer must say that it is of the same object.
+    """
     start, stop = answer.range
     found: str | None = answer.meta["e_tag"]
     if etag is not None and found and is_another(found, etag):
         from aioloader.storage.http_errors import changed  # aiohttp: 0.1 s that only a failure should take
 
         raise changed(shown, byte_range)
+    if is_rest and strong_etag(found) != etag:
+        raise RangeNotHonouredError(
+            "the service does not say of which object the range is", shown, "A proxy weakens its ETag.", byte_range
+        )
     if stop - start > max_object_bytes:
         reason = f"the object has {stop - start} bytes, max_object_bytes is {max_object_bytes}"
         raise BodyTooLargeError(reason, shown, "Raise it or leave the object out.", byte_range)

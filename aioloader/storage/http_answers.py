@@ -100,7 +100,8 @@ def check_same(answer: Answer, etag: str, shown: str, byte_range: ByteRange | No
 
 
 def what_came(answer: Answer, byte_range: ByteRange | None, parts: list[bytes]) -> Partial | None:
-    """The first ``parts`` of a body that broke off, if the rest can be asked for; by a weak ETag it cannot."""
+    """The first ``parts`` of a body that broke off, if the rest can be asked for; by a weak ETag it cannot, and not
+    of a part that announces another length than its range has."""
     etag, length = answer.headers.get("ETag", "").strip(), answer.content_length
     if (
         not parts
@@ -111,8 +112,11 @@ def what_came(answer: Answer, byte_range: ByteRange | None, parts: list[bytes]) 
         or answer.status not in (200, 206)
     ):
         return None
-    first = byte_range[0] if byte_range is not None and answer.status == 206 else 0
-    return Partial(b"".join(parts), first, first + length, etag)
+    if answer.status == 200:
+        return Partial(b"".join(parts), 0, length, etag)
+    if byte_range is None or length != _extent_of(answer, byte_range):
+        return None
+    return Partial(b"".join(parts), byte_range[0], byte_range[0] + length, etag)
 
 
 def announced_length(answer: Answer) -> int | None:
@@ -133,13 +137,13 @@ async def refusal(answer: Answer, shown: str, byte_range: ByteRange | None) -> S
     # S3's error page holds the key id and the string to sign: only its code word is taken.
     code = _ERROR_CODE.search(await drain_small(answer))
     detail = code[1].decode("ascii") if code is not None else ""
-    error = status_error(answer.status, detail, shown, byte_range, _retry_after_s(answer))
+    error = status_error(answer.status, detail, shown, byte_range, retry_after_s(answer))
     if isinstance(error, AccessDeniedError):
         error.clock_ahead_s = ahead_by_date(answer.headers.get("Date", ""))
     return error
 
 
-def _retry_after_s(answer: Answer) -> float | None:
+def retry_after_s(answer: Answer) -> float | None:
     """How long the server asks to wait: in seconds, or until a date by its own clock."""
     said = answer.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", said):
@@ -224,17 +228,24 @@ def _total_of(answer: Answer) -> int | None:
 
 def _check_content_range(answer: Answer, shown: str, byte_range: ByteRange) -> int:
     """How many bytes the 206 holds, after checking that they are the ones asked for."""
+    extent = _extent_of(answer, byte_range)
+    if extent is not None:
+        return extent
     said = answer.headers.get("Content-Range", "")
-    match = _CONTENT_RANGE.fullmatch(said.strip())
-    if match is not None and match[1] is not None:
-        first, last = int(match[1]), int(match[2])
-        total = None if match[3] == "*" else int(match[3])
-        expected_last = byte_range[1] - 1 if total is None else min(byte_range[1], total) - 1
-        if first == byte_range[0] and last == expected_last:
-            return last - first + 1
     raise RangeNotHonouredError(
         f"the server sent Content-Range {said[:80]!r}", shown, "Other bytes came than asked for.", byte_range
     )
+
+
+def _extent_of(answer: Answer, byte_range: ByteRange) -> int | None:
+    """How many bytes Content-Range tells of; None where they are not the ones asked for."""
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    if match is None or match[1] is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    total = None if match[3] == "*" else int(match[3])
+    expected_last = byte_range[1] - 1 if total is None else min(byte_range[1], total) - 1
+    return last - first + 1 if first == byte_range[0] and last == expected_last else None
 
 
 def _truncated(got: int, announced: int, shown: str, byte_range: ByteRange | None) -> TruncatedBodyError:

@@ -15,7 +15,15 @@ from aioloader.errors import (
     StoreError,
     TransferStalledError,
 )
-from aioloader.storage.http_answers import announced_length, body_of, check_same, drain_small, total_of, what_came
+from aioloader.storage.http_answers import (
+    announced_length,
+    body_of,
+    check_same,
+    drain_small,
+    retry_after_s,
+    total_of,
+    what_came,
+)
 from aioloader.storage.http_connections import Connections
 from aioloader.storage.http_errors import FOREIGN_ERRORS, status_error, translate
 from aioloader.storage.http_headers import UserHeaders
@@ -171,7 +179,7 @@ class HTTPFetcher:
             if answer.status == 200 and length is not None:
                 return length
             if answer.status >= 400 and answer.status not in _HEAD_REFUSED:
-                raise status_error(answer.status, "", shown, None)
+                raise status_error(answer.status, "", shown, None, retry_after_s(answer))
             answer = await self._answer(connections, "GET", url, sent, shown, (0, 1), signed)
             try:
                 return await total_of(answer, shown)

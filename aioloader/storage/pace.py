@@ -25,7 +25,7 @@ _NOBODY = 1e-6
 _PARTS = 10
 _LEAST_PER_S = 1.0
 _KNOWN = 8
-_FEW_SHARE, _FEW = 0.03, 2
+FEW_SHARE, FEW = 0.03, 2
 """A smaller share of refusals, or fewer in a second, costs less than a slower pace would."""
 _LOOKED_AT_S = 1.25
 """After a cut there is a second of answers at the new pace."""
@@ -120,7 +120,7 @@ class Pace:
             return  # the others that were sent with it are being answered now
         accepted, refused = sum(self._answered), sum(self._refusals)
         share = refused / (accepted + refused)
-        if refused < _FEW or share < _FEW_SHARE or (now_s < self._tolerated_until_s and share <= self._tolerated):
+        if refused < FEW or share < FEW_SHARE or (now_s < self._tolerated_until_s and share <= self._tolerated):
             return
         if not accepted or (self.per_s is None and accepted < _KNOWN):
             return  # nothing is known of what it accepts; those that it refused wait

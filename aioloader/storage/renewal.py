@@ -26,7 +26,7 @@ class Renewal:
     ) -> None:
         self._renew = renew
         self._waits_s = waits_s
-        self._counts = state_of(origin).counts
+        self._origin = origin
         self._lock = asyncio.Lock()
         self._ended = 0
         self.generation = 0
@@ -47,7 +47,7 @@ class Renewal:
                 await asyncio.sleep(wait_s)
                 if await self._renew():
                     self.generation += 1
-                    self._counts.refreshed += 1
+                    state_of(self._origin).counts.refreshed += 1
                     return True
             self._ended += 1
         return False

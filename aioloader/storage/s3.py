@@ -22,7 +22,8 @@ from aioloader.storage.http_options import (
 )
 from aioloader.storage.opening import OpenedPerLoop
 from aioloader.storage.pages import ask_once
-from aioloader.storage.s3_credentials import S3Keys, check_endpoint
+from aioloader.storage.s3_credentials import check_endpoint
+from aioloader.storage.s3_keys import S3Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

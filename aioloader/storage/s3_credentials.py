@@ -10,12 +10,14 @@ from __future__ import annotations
 import configparser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from aioloader.errors import AccessDeniedError, OptionError
+from aioloader.errors import OptionError
 from aioloader.redact import redact_url
 from aioloader.storage.hosts import is_loopback_host
+from aioloader.storage.profile_keys import ProfileKeys
+from aioloader.storage.s3_keys import S3Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,24 +28,6 @@ _ROLE_VARIABLES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class S3Keys:
-    """One access key. Never printed."""
-
-    access_key_id: str
-    secret_access_key: str
-    session_token: str | None = None
-
-    def __call__(self) -> dict[str, Any]:
-        """The key as obstore asks its credential providers for it."""
-        return {
-            "access_key_id": self.access_key_id,
-            "secret_access_key": self.secret_access_key,
-            "token": self.session_token,
-            "expires_at": None,
-        }
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -169,52 +153,3 @@ def _profile_section(keys: S3Keys | None, profile: str | None, environment: Mapp
     if not found and named is not None:
         raise OptionError("profile", repr(named), f"a profile of {str(credentials)!r} or {str(config)!r}")
     return merged if found else None
-
-
-class ProfileKeys:
-    """The keys of a profile without static ones, through boto3: single sign-on, assumed roles, external processes.
-
-    Raises `OptionError` where boto3 cannot be had or cannot use the profile. Calling it takes the time it takes.
-    """
-
-    def __init__(self, profile: str) -> None:
-        try:
-            import boto3
-        except ImportError:
-            raise OptionError(
-                "profile",
-                repr(profile),
-                "a profile with aws_access_key_id and aws_secret_access_key; for single sign-on, roles and "
-                "credential_process, `pip install boto3`",
-            ) from None
-        self._profile = profile
-        self._boto3 = boto3
-        self._credentials = self._begin()
-
-    def _begin(self) -> Any:
-        try:
-            credentials = self._boto3.Session(profile_name=self._profile).get_credentials()
-        except Exception as exc:  # botocore's tree, which cannot be imported without it
-            kind = type(exc).__name__
-        else:
-            if credentials is not None:
-                return credentials
-            kind = "it has no credentials"
-        raise OptionError("profile", repr(self._profile), f"a profile that boto3 can use ({kind})")
-
-    def __call__(self, *, anew: bool) -> S3Keys:
-        """The keys as boto3 has them, or fetched ``anew``: it does not know that a store has refused its own.
-
-        Raises `OptionError`, `AccessDeniedError`.
-        """
-        if anew:
-            self._credentials = self._begin()
-        try:
-            now = self._credentials.get_frozen_credentials()
-        except Exception as exc:  # its message may quote what a program printed
-            kind = type(exc).__name__
-        else:
-            return S3Keys(access_key_id=now.access_key, secret_access_key=now.secret_key, session_token=now.token)
-        raise AccessDeniedError(
-            f"the profile {self._profile!r} gave no credentials ({kind})", "", "Renew them, such as by `aws sso login`."
-        )

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     import obstore.store
 
     from aioloader.storage.http_options import HTTPOptions
+    from aioloader.storage.profile_keys import ProfileKeys
     from aioloader.storage.s3 import S3Options
-    from aioloader.storage.s3_credentials import ProfileKeys, S3Access, S3Keys
+    from aioloader.storage.s3_credentials import S3Access
+    from aioloader.storage.s3_keys import S3Keys
 
 SIGNED_FOR: Final = timedelta(minutes=15)
 """Longer than any one transfer, shorter than what a leaked URL should live."""

@@ -48,7 +48,7 @@ def framed(whole: bytes, etag: str, asked: str, kind: str) -> Framed:
         if kind == "multipart":
             return _multipart(head, body, described)
         head.append(f"Content-Range: {described}")
-        if kind == "short range":
+        if kind in ("short range", "short range cut"):
             body = body[: len(body) // 2]
     match kind:
         case "no length":

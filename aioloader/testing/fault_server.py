@@ -214,7 +214,7 @@ class FaultServer:
                 while True:
                     writer.write(body)
                     await writer.drain()
-            case "reset" | "cut" | "stall" | "drip":
+            case "reset" | "cut" | "stall" | "drip" | "short range cut":
                 writer.write(body[:at])
                 await writer.drain()
                 return await self._break(writer, body[at:], fault.kind)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 KINDS: Final = (
     "reset", "cut", "stall", "drip", "silent", "slow header", "no length", "chunks cut", "two lengths", "extra bytes",
     "flip", "gzip", "huge", "endless", "changed", "ignored etag", "ignored range", "wrong range", "wider range",
-    "short range", "multipart", "unsatisfied", "redirect loop", "expired", "throttle", "status",
+    "short range", "short range cut", "multipart", "unsatisfied", "redirect loop", "expired", "throttle", "status",
 )  # fmt: skip
 """What a `Fault` can be:
 
@@ -24,7 +24,8 @@ missing, ``two lengths`` announces two. ``extra bytes`` follow the body, ``flip`
 a megabyte that unpacks to a gigabyte, ``huge`` announces 4 GiB, ``endless`` sends chunks until nobody reads them.
 ``changed`` replaces the object by another of the same length, for good, and ``ignored etag`` sends that one to who
 asked for the former. ``ignored range`` sends the whole, ``wrong range`` another one than asked, ``wider range`` a byte
-more, ``short range`` half of the one that its header names, ``multipart`` two of them, ``unsatisfied`` is a 416.
+more, ``short range`` half of the one that its header names, which ``short range cut`` ends after ``at_bytes``,
+``multipart`` two of them, ``unsatisfied`` is a 416.
 ``redirect loop`` leads to itself, ``expired`` is S3's 400 ExpiredToken. ``throttle`` is a 429 with ``retry_after_s``,
 ``status`` any other answer without an object.
 """

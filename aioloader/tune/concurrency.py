@@ -3,7 +3,8 @@
 More are tried while all that are allowed are in flight and the samples a second follow: by doubling first, then by
 quarters. In flight below the bound means that something else limits (the decoders, the consumer, the byte budget), and
 nothing is changed. Connection trouble halves, and where as large a share fails then, it was not the crowd's fault: the
-bound is what it was. Refusals (429, 503) change nothing: the pace of sending answers those (`aioloader.storage.pace`).
+bound is what it was. Refusals (429, 503) change nothing: the pace of sending answers those (`aioloader.storage.pace`);
+and so few that they cut no pace are passed over.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
+
+from aioloader.storage.pace import FEW, FEW_SHARE
 
 START: Final = 64
 LEAST, MOST = 4, 1024
@@ -106,14 +109,15 @@ class ConcurrencySearch:
 
     def _forget(self) -> None:
         self._seconds = self._in_flight_seconds = 0.0
-        self._completed = 0
+        self._completed = self._asked = self._throttled = 0
 
     def observe(self, window: Window) -> int:
         """The bound from now on, after one more window of fetching."""
         self._clock_s += window.seconds
         if self._is_troubled(window):
             return self.concurrency
-        if window.throttled:
+        asked = window.throttled + window.tried
+        if _is_throttled(window.throttled, asked):
             self._forget()
             return self.concurrency
         if self._settling:  # what was answered in it was asked under the former bound
@@ -122,9 +126,12 @@ class ConcurrencySearch:
         self._seconds += window.seconds
         self._in_flight_seconds += window.seconds * window.in_flight
         self._completed += window.completed
+        self._asked += asked
+        self._throttled += window.throttled
         round_trip_s = window.in_flight * self._seconds / self._completed if self._completed else self._seconds
         if self._completed >= _LEAST_SAMPLES and self._seconds >= max(_LEAST_S, _ROUND_TRIPS * round_trip_s):
-            self._judge(self._completed / self._seconds, self._in_flight_seconds / self._seconds)
+            if not _is_throttled(self._throttled, self._asked):
+                self._judge(self._completed / self._seconds, self._in_flight_seconds / self._seconds)
             self._forget()
         return self.concurrency
 
@@ -188,6 +195,11 @@ class ConcurrencySearch:
         self.concurrency = concurrency
         self._settling = True
         self.changes.append(Change(self._clock_s, concurrency, reason))
+
+
+def _is_throttled(refused: int, asked: int) -> bool:
+    """Whether the pace of sending may have been cut: what is refused at random is no limit of the store's."""
+    return refused >= FEW and refused >= FEW_SHARE * asked
 
 
 _searches: dict[str, ConcurrencySearch] = {}

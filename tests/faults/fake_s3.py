@@ -71,6 +71,7 @@ class FakeS3:
         app = web.Application()
         app.router.add_get("/credentials", self._credentials)
         app.router.add_post("/t/oauth2/v2.0/token", self._token)
+        app.router.add_get("/computeMetadata/v1/instance/service-accounts/default/token", self._token)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -94,8 +95,10 @@ class FakeS3:
         return web.Response(text=json.dumps(keys | both), content_type="application/json")
 
     async def _token(self, request: web.Request) -> web.Response:
-        """As Azure's directory gives it."""
+        """As Azure's directory gives it, and the metadata service of Google's machines."""
         self.asked_for_credentials += 1
+        if self.is_down:
+            return web.Response(status=500)
         token = {"access_token": f"token-{self.asked_for_credentials}", "expires_in": int(self.told_s)}
         return web.Response(text=json.dumps(token), content_type="application/json")
 

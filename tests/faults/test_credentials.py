@@ -86,6 +86,7 @@ def test_an_epoch_outlives_its_credentials(
             drop_last=False,
             use_multiprocessing=use_multiprocessing,
             workers=2,
+            retry=Retry(hedge_share=0),  # requests are counted
         ) as loader:
             ids = sorted(int(value) for (batch,) in loader for value in batch[:, 0])
             counts = loader.stats().engine.requests
@@ -413,17 +414,50 @@ async def _asked_once(server: FakeS3, store: Any) -> None:
     await store.aclose()
 
 
+def google_machine(server: FakeS3, patch: pytest.MonkeyPatch) -> GCSStore:
+    """A store whose tokens obstore gets from the machine's metadata service."""
+    patch.setenv("GCE_METADATA_HOST", server.url.removeprefix("http://"))
+    return GCSStore(endpoint=server.url).at("gs://bbb")
+
+
+def azure_application(server: FakeS3, patch: pytest.MonkeyPatch) -> AzureStore:
+    """A store whose tokens obstore gets from the directory, by a client's secret."""
+    for name, value in {"CLIENT_ID": "i", "CLIENT_SECRET": "s", "TENANT_ID": "t", "AUTHORITY_HOST": server.url}.items():
+        patch.setenv(f"AZURE_{name}", value)
+    return AzureStore(account="acct", endpoint=server.url).at("az://bbb")
+
+
+@pytest.mark.parametrize("make", [google_machine, azure_application])
+async def test_who_gives_tokens_may_be_down_for_a_moment(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeS3(OBJECTS, told_s=10) as server:  # less than five minutes: obstore asks for each request
+        store = RetryingStore(make(server, monkeypatch), Retry(base_s=0.2))
+        assert await store.get("0000.bin") == OBJECTS["0000.bin"]
+        before = server.asked_for_credentials
+        await asyncio.sleep(0.2)  # obstore holds a token for a moment, whatever it was told
+        server.is_down = True
+        asyncio.get_running_loop().call_later(0.3, setattr, server, "is_down", False)
+        for key in list(OBJECTS)[:10]:
+            assert await store.get(key) == OBJECTS[key]
+        assert state_of(store.origin).counts.retries > 0
+        assert server.asked_for_credentials > before + 1
+        await store.aclose()
+
+
+async def test_a_metadata_service_that_never_gave_a_token_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeS3(OBJECTS, told_s=10) as server:
+        server.is_down = True
+        store = RetryingStore(google_machine(server, monkeypatch), QUICK)
+        with pytest.raises(AccessDeniedError, match="the machine's metadata service gave none") as caught:
+            await store.get("0000.bin")
+        assert caught.value.attempts == 1
+        assert not caught.value.is_transient
+        await store.aclose()
+
+
 @pytest.mark.fault(row=12, stores=("azure",))
 async def test_azure_is_asked_once_more_with_new_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeS3(OBJECTS) as server:
-        for name, value in {
-            "CLIENT_ID": "i",
-            "CLIENT_SECRET": "s",
-            "TENANT_ID": "t",
-            "AUTHORITY_HOST": server.url,
-        }.items():
-            monkeypatch.setenv(f"AZURE_{name}", value)
-        store = AzureStore(account="acct", endpoint=server.url).at("az://bbb")
+        store = azure_application(server, monkeypatch)
         await _asked_twice(server, store)
         assert server.asked_for_credentials == 4
         static = AzureStore(account="acct", access_key="Q0FOQVJZ", endpoint=server.url)

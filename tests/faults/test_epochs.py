@@ -47,11 +47,10 @@ def test_every_sample_comes_once(seed: int, order: str, *, use_multiprocessing: 
 @pytest.mark.parametrize("use_multiprocessing", [False, True])
 def test_a_store_that_limits_requests_is_asked_at_its_pace(*, use_multiprocessing: bool) -> None:
     objects = bodies(4)
+    retry = al.Retry(throttled_base_s=0.25, hedge_share=0)
     with (
         serving(FaultServer(objects, bucket=TokenBucket(per_s=100, burst=5), latency_s=0.01)) as server,
-        epoch(
-            server, use_multiprocessing=use_multiprocessing, workers=2, retry=al.Retry(throttled_base_s=0.25)
-        ) as loader,
+        epoch(server, use_multiprocessing=use_multiprocessing, workers=2, retry=retry) as loader,
     ):
         check_exact(loader, objects)
         check_exact(loader, objects)

@@ -28,6 +28,7 @@ from aioloader.storage.repeating import PROGRESS_BYTES
 from aioloader.storage.retry import Retry
 from aioloader.storage.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
+from tests.faults.drill import CLOUDS, HTTP, S3, Via, below
 
 if TYPE_CHECKING:
     from tests.storage.conftest import NewStore
@@ -107,6 +108,25 @@ async def test_the_whole_object_comes_after(case: Recovered, http: NewStore) -> 
         assert some == case.ranges
 
 
+@pytest.mark.parametrize("via", [*HTTP, *S3, *CLOUDS], ids=str)
+@pytest.mark.parametrize("faults", [1, 3])
+@pytest.mark.parametrize("stop", [len(BODY) - 1000, len(BODY) + 1000])
+async def test_a_part_that_announces_less_than_its_range_and_breaks_off_is_whole(
+    via: Via, faults: int, stop: int
+) -> None:
+    objects, wanted = below(via.prefix, {KEY: BODY}), BODY[1000:stop]
+    cuts = [cut(at, "short range cut") for at in (len(wanted) // 4, len(wanted), 70_000)[:faults]]
+    async with FaultServer(objects, dict.fromkeys(objects, cuts)) as server:
+        store = RetryingStore(via.at(server.url), QUICK)
+        try:
+            found = await store.get(KEY, (1000, stop))
+        finally:
+            await store.aclose()
+        assert len(found) == len(wanted)
+        assert found == wanted
+        assert server.faulted == faults
+
+
 @dataclass(frozen=True)
 class Failed:
     """Faults that end in ``error`` after so many requests."""
@@ -181,6 +201,22 @@ async def test_what_the_store_asks_to_wait_is_waited(http: NewStore) -> None:
     assert found == BODY
     assert monotonic() - began_s >= 1
     assert server.requests[KEY] == 2
+
+
+@pytest.mark.parametrize("via", [*HTTP, *S3], ids=str)
+async def test_who_asks_for_a_size_waits_as_long_as_the_store_asks_to(via: Via) -> None:
+    objects = below(via.prefix, {KEY: BODY})
+    waits = {key: [Fault(kind="throttle", retry_after_s=wait_s) for wait_s in (1, 3600)] for key in objects}
+    async with FaultServer(objects, waits) as server:
+        store = RetryingStore(via.at(server.url), QUICK)
+        began_s = monotonic()
+        try:
+            with pytest.raises(ThrottledError, match=r"429 Too Many Requests; it asks to wait 3600 s"):
+                await store.size(KEY)
+        finally:
+            await store.aclose()
+        assert monotonic() - began_s >= 1
+        assert sum(server.requests.values()) == 2
 
 
 @pytest.mark.fault(row=1, stores=("http",))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import aioloader as al
-from tests.loader.conftest import N_IMAGES, Bucket
+from tests.loader.conftest import ASKED_ONCE, N_IMAGES, Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -291,7 +291,8 @@ def test_what_the_consumer_writes_into_a_batch_is_gone_when_its_slab_is_filled_a
 def test_statistics_count_every_sample_and_byte_of_every_process(bucket: Bucket) -> None:
     data = al.image_folder(bucket.url)
     assert data.sizes is not None
-    with al.Loader(data, decode=IMAGES, batch_size=8, use_multiprocessing=True, workers=2) as loader:
+    options: dict[str, Any] = {"use_multiprocessing": True, "workers": 2, "retry": ASKED_ONCE}
+    with al.Loader(data, decode=IMAGES, batch_size=8, **options) as loader:
         for _ in loader.epochs(2):
             pass
         stats = loader.stats()

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioloader.storage import cache_folder, cache_room
+from aioloader.storage import cache_folder, cache_room, cache_writer
 from aioloader.storage.cache_content import RECORD_FILE
 from aioloader.storage.cache_entry import BadEntryError, EntryName, name_entry
+from aioloader.storage.cache_files import write_all
 from aioloader.storage.cache_folder import CacheFolder, ClosedError
 from aioloader.storage.cache_room import Count, Verdict
 from tests.storage.cache_rig import entry_files, taken, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 BOUND = 1_000_000
@@ -221,6 +222,35 @@ def test_what_a_killed_process_had_taken_comes_back(tmp_path: Path, *, with_lock
         with opened(path) as other:  # while the first goes on
             assert count_of(other) == before
     assert list((path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_who_cannot_have_the_lock_leaves_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_full: bool
+) -> None:
+    path = tmp_path / "cache"
+    with opened(path) as folder:
+        fill(folder, range(2))
+        before = count_of(folder)
+        record = os.open(path / RECORD_FILE, os.O_RDWR)
+
+        def stopped_in_mid_write(descriptor: int, parts: Sequence[bytes]) -> None:
+            write_all(descriptor, parts)
+            fcntl.flock(record, fcntl.LOCK_EX)  # as another process does that is stopped with it
+            if is_full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cache_room, "_PATIENCE_S", 0.05)
+            patch.setattr(cache_writer, "write_all", stopped_in_mid_write)
+            with pytest.raises(OSError, match="No space" if is_full else "held the lock"):
+                fill(folder, range(2, 4))
+            assert [file.suffix for file in (path / "tmp").iterdir()] == [".lock"]
+        os.close(record)
+        assert fill(folder, range(4, 5)) == [Verdict.TAKEN]
+        after = count_of(folder)
+        assert (after.entries, after.pending) == (3, 0)
+        assert after.taken_bytes == before.taken_bytes + before.taken_bytes // 2
 
 
 def test_what_the_living_are_writing_is_not_swept(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from aioloader.errors import (
     BodyTooLargeError,
     ObjectChangedError,
     OptionError,
+    RangeNotHonouredError,
     ServerFailedError,
     StoreError,
     ThrottledError,
@@ -281,6 +282,23 @@ async def test_a_body_replaced_after_it_broke_off_is_an_error(at: Any, *, ignore
         cloud.objects["a"] = BIG[::-1]
         with pytest.raises(ObjectChangedError, match="List the dataset again"):
             await store.get_rest("a", caught.value.partial)
+        await store.aclose()
+
+
+@CLOUDS
+async def test_a_rest_whose_tag_is_weak_is_not_joined(at: Any) -> None:
+    async with fake_cloud({"a": BIG}) as cloud:
+        store = at(cloud)
+        cloud.cuts = [200_000]
+        with pytest.raises(TruncatedBodyError) as caught:
+            await store.get("a")
+        assert isinstance(caught.value.partial, Partial)
+        cloud.weak, cloud.ignores_if_match = "W/", True
+        with pytest.raises(RangeNotHonouredError, match="does not say of which object") as refused:
+            await store.get_rest("a", caught.value.partial)
+        assert refused.value.is_transient
+        assert refused.value.partial is None  # the next try begins anew
+        assert await store.get_version("a", None, etag_of(BIG)) == BIG  # all of it is of one object
         await store.aclose()
 
 

@@ -74,3 +74,13 @@ async def test_cancelling_the_one_who_asks_leaves_it_to_the_next() -> None:
     source.go_on.set()
     assert await second
     assert source.calls == 2
+
+
+async def test_a_renewal_counts_for_the_loader_of_now() -> None:
+    """Its store may be older: what the process knows of an origin ends with the last loader that asks it."""
+    source = Source(True)
+    source.go_on.set()
+    renewal = renewal_by(source)
+    state = state_of("test://renewal")
+    assert await renewal.is_newer_than(0)
+    assert state.counts.refreshed == 1

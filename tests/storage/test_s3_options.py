@@ -12,7 +12,8 @@ from aiohttp.test_utils import TestServer
 
 from aioloader.errors import OptionError
 from aioloader.storage.s3 import S3Store, split_s3_url
-from aioloader.storage.s3_credentials import S3Access, S3Keys, find_access
+from aioloader.storage.s3_credentials import S3Access, find_access
+from aioloader.storage.s3_keys import S3Keys
 from aioloader.storage.s3_signing import bucket_url
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import pytest
@@ -118,10 +118,30 @@ def test_after_trouble_it_comes_back() -> None:
     assert model.per_s(search.concurrency) >= 0.9 * before
 
 
-def test_refusals_change_nothing() -> None:
+@pytest.mark.parametrize(("completed", "throttled"), [(120, 5), (40, 2), (0, 1)])
+def test_refusals_change_nothing(completed: int, throttled: int) -> None:
     search = ConcurrencySearch()
     for _ in range(40):
-        assert search.observe(Window(WINDOW_S, 120, 60.0, throttled=2)) == START
+        assert search.observe(Window(WINDOW_S, completed, 60.0, throttled=throttled)) == START
+
+
+def test_a_refusal_in_every_small_window_is_a_share_too() -> None:
+    search = ConcurrencySearch()
+    for _ in range(80):
+        assert search.observe(Window(WINDOW_S, 25, 60.0, throttled=1)) == START
+
+
+@pytest.mark.parametrize("share", [0.002, 0.005, 0.01])
+@pytest.mark.parametrize("latency_s", [0.03, 0.2, 0.8])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_refusals_at_random_do_not_stop_the_search(share: float, latency_s: float, seed: int) -> None:
+    """A store that refuses one of so many whatever is asked: its pace is never cut, and more in flight help."""
+    search, model, draw = ConcurrencySearch(), Model(latency_s, 4000), Random(seed)
+    for _ in range(120):  # 30 s
+        window = model.window(search.concurrency, draw)
+        throttled = sum(draw.random() < share for _ in range(window.completed))
+        search.observe(replace(window, completed=window.completed - throttled, throttled=throttled))
+    assert model.per_s(search.concurrency) >= 0.9 * model.per_s(MOST)
 
 
 def test_each_change_has_its_reason() -> None:

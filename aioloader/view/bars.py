@@ -53,14 +53,13 @@ def _bar(bar: Bar, axis: Axis, top: float, thickness: float) -> Markup:
 def _name(bar: Bar, y: float, x: Quantity) -> Markup:
     figures = x.write(bar.middle)
     if bar.high > bar.low:
-        figures += f" ({x.write(bar.low)} to {x.write(bar.high)})"
-    hint = f"{plain(bar.name)}: {figures}{'; ' + bar.note if bar.note else ''}"
+        figures += f" ({x.write_range(bar.low, bar.high)})"
     label = element(
         "div",
         element("b", text(bar.name)),
-        Markup(" "),
-        element("span", text(figures + (f"; {bar.note}" if bar.note else ""))),
+        element("span", text(figures)),
+        *([element("i", text(bar.note))] if bar.note else ()),
         class_="cut",
-        title=hint,
+        title=f"{plain(bar.name)}: {figures}{'; ' + plain(bar.note) if bar.note else ''}",
     )
     return element("foreignObject", label, x=0, y=y, width="100%", height=_NAME)

@@ -1,8 +1,10 @@
 """The frame around every drawing: title, legend, axes with ticks, numbered events.
 
 A drawing is stretched to the width that there is, text is not: lines and areas lie in an inner `<svg>` with a `viewBox`
-and ``preserveAspectRatio="none"``, everything written lies beside it at percentages of the same box. So one drawing
-serves all widths, letters keep their size, and ticks beyond those that a phone has room for are hidden by the style.
+and ``preserveAspectRatio="none"``, everything written lies beside it at percentages of the same box, in the padding of
+the outer `<svg>`. So one drawing serves all widths, letters keep their size, and ticks beyond those that a phone has
+room for are hidden by the style. (The width of an inner `<svg>` by ``calc()`` would do without the padding, but not in
+all browsers.)
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ FULL = 1000.0
 
 COLOURS = 8
 _DASHES = 5
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 24, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 24, 28
+_LEFT_BARE, _TOP_BARE = 8, 4  # without a y axis
+_TITLE_ROW = 18
 _BADGE_ROW = 18
 _SHOWN_EVENTS = 6
 _MOST_EVENTS = 60
@@ -80,31 +84,33 @@ def frame(
     ``drawing`` is in a square of `FULL` units with y downwards, ``overlay`` in pixels and percentages.
     """
     marks, listed = _events(events, x)
-    left, top = _LEFT if y else _RIGHT, _TOP + (_BADGE_ROW if marks else 0)
-    box = element(
+    left, top = (_LEFT, _TOP) if y else (_LEFT_BARE, _TOP_BARE)
+    top += _BADGE_ROW if marks else 0
+    bottom = _BOTTOM + (_TITLE_ROW if x.title else 0)
+    stretched = element(
         "svg",
+        drawing,
+        class_="drawing",
+        viewBox=f"0 0 {FULL:.0f} {FULL:.0f}",
+        preserveAspectRatio="none",
+        width="100%",
+        height="100%",
+    )
+    titles = [element("text", text(y.title), class_="unit", x=4 - left, y=12 - top)] if y else []
+    if x.title:
+        titles.append(element("text", text(x.title), class_="unit", x="50%", y="100%", dy=38, text_anchor="middle"))
+    svg = element(
+        "svg",
+        *titles,
         _grid(x, y),
-        element(
-            "svg",
-            drawing,
-            class_="drawing",
-            viewBox=f"0 0 {FULL:.0f} {FULL:.0f}",
-            preserveAspectRatio="none",
-            width="100%",
-            height="100%",
-        ),
+        stretched,
         marks,
         overlay,
-        class_="box",
-        x=left,
-        y=top,
-        height=height,
-        style=f"width:calc(100% - {left + _RIGHT}px)",
+        class_="plot",
+        role="img",
+        aria_label=sentence,
+        style=f"height:{top + height + bottom:.0f}px;padding:{top}px {_RIGHT}px {bottom}px {left}px",
     )
-    titles = [element("text", text(y.title), class_="unit", x=4, y=12)] if y else []
-    bottom = top + height + _BOTTOM
-    titles.append(element("text", text(x.title), class_="unit", x="50%", y=bottom - 8, text_anchor="middle"))
-    svg = element("svg", *titles, box, class_="plot", role="img", aria_label=sentence, width="100%", height=bottom)
     return Markup(svg + listed)
 
 
@@ -126,31 +132,37 @@ def _grid(x: Axis, y: Axis | None) -> Markup:
 
 
 def _events(events: Sequence[Event], x: Axis) -> tuple[Markup, Markup]:
-    """A numbered line for each, and what the numbers mean; numbers too close to the one before are left out."""
-    if not events:
-        return NOTHING, NOTHING
+    """A line with its number or sign for each, and what the numbers mean; signs too close to the one before go."""
     shown = sorted(events, key=lambda event: event.at)[:_MOST_EVENTS]
-    marks, entries = [], []
+    marks: list[Markup] = []
+    entries: list[Markup] = []
     last_wide = last_narrow = -1.0
-    for index, event in enumerate(shown, start=1):
+    for event in shown:
+        if not event.sign:
+            entries.append(element("li", text(event.text)))
         place = x.place(event.at)
         across = percent(place)
-        lines = element("line", class_="event", x1=across, x2=across, y1=-4, y2="100%")
+        line = element("line", class_="event", x1=across, x2=across, y1=-4, y2="100%")
         badge = NOTHING
         if place - last_wide >= _BADGE_GAP_WIDE:
             last_wide = place
             is_extra = place - last_narrow < _BADGE_GAP_NARROW
             last_narrow = last_narrow if is_extra else place
             classes = "badge extra" if is_extra else "badge"
-            badge = element("text", text(str(index)), class_=classes, x=across, y=-8, text_anchor="middle")
-        marks.append(element("g", element("title", text(event.text)), lines, badge))
-        entries.append(element("li", text(event.text)))
+            sign = text(event.sign or str(len(entries)))
+            badge = element("text", sign, class_=classes, x=across, y=-8, text_anchor="middle")
+        marks.append(element("g", element("title", text(event.text)), line, badge))
     if len(events) > len(shown):
         entries.append(element("li", text(f"and {len(events) - len(shown):,} more")))
+    return joined(marks), _event_list(entries)
+
+
+def _event_list(entries: list[Markup]) -> Markup:
+    if not entries:
+        return NOTHING
     listed = element("ol", *entries[:_SHOWN_EVENTS], class_="events")
-    if rest := entries[_SHOWN_EVENTS:]:
-        summary = element("summary", text(f"{len(rest)} more"))
-        listed = Markup(
-            listed + element("details", summary, element("ol", *rest, class_="events", start=_SHOWN_EVENTS + 1))
-        )
-    return joined(marks), listed
+    rest = entries[_SHOWN_EVENTS:]
+    if not rest:
+        return listed
+    summary = element("summary", text(f"{len(rest)} more"))
+    return Markup(listed + element("details", summary, element("ol", *rest, class_="events", start=_SHOWN_EVENTS + 1)))

@@ -38,6 +38,14 @@ class Quantity:
         unit = self.unit(value)
         return " ".join(part for part in (short(value / unit.size), unit.name or self.noun) if part).replace(" %", "%")
 
+    def write_range(self, low: float, high: float) -> str:
+        """Two values, the unit written once where it is the same: ``"3 to 12.5 ms"``."""
+        first, last = self.write(low), self.write(high)
+        unit = self.unit(low).name or self.noun
+        if unit and unit == (self.unit(high).name or self.noun):
+            first = first.removesuffix(unit).rstrip()
+        return f"{first} to {last}"
+
 
 _THOUSANDS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 

@@ -30,10 +30,12 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened at ``at`` on the x axis; its text is listed below the chart."""
+    """Something at ``at`` on the x axis. It gets a number and its text is listed below the chart, or it gets the few
+    letters of ``sign`` (``"p99"``) and its text is shown when pointed at."""
 
     at: float
     text: str
+    sign: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,7 @@ figcaption{{font-weight:600;margin-bottom:4px}}
 .legend{{display:flex;flex-wrap:wrap;gap:2px 18px;list-style:none;margin:0 0 6px;padding:0;font-size:13px}}
 .legend li{{display:flex;align-items:center;gap:6px;min-width:0}}
 .legend svg{{flex:none}}
-.plot{{display:block;font-size:12px;font-variant-numeric:tabular-nums}}
-.box{{overflow:visible}}
+.plot{{display:block;width:100%;overflow:visible;font-size:12px;font-variant-numeric:tabular-nums}}
 .tick,.unit{{fill:var(--quiet)}}
 .grid{{stroke:var(--grid);stroke-width:1}}
 .line{{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round;vector-effect:non-scaling-stroke}}
@@ -73,8 +72,10 @@ figcaption{{font-weight:600;margin-bottom:4px}}
 .events li::marker{{color:var(--event);font-weight:700}}
 details{{font-size:13px;margin-top:2px}}
 summary{{cursor:pointer;color:var(--quiet)}}
-.cut{{font-size:13px;line-height:18px;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}}
-.cut span{{color:var(--quiet)}}
+.cut{{display:flex;gap:10px;font-size:13px;line-height:18px;white-space:nowrap}}
+.cut b,.cut i{{overflow:hidden;text-overflow:ellipsis;min-width:0}}
+.cut span{{flex:none;font-variant-numeric:tabular-nums}}
+.cut i{{flex:0 9 auto;font-style:normal;color:var(--quiet)}}
 .scrolls{{overflow-x:auto;margin:12px 0 0}}
 table{{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}}
 th,td{{text-align:left;padding:5px 16px 5px 0;border-bottom:1px solid var(--grid);vertical-align:top;

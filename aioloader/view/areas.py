@@ -45,8 +45,8 @@ def area_chart(
     y_axis = value_axis([min(sum(values), 1e300) for _, _, values in spans], y, top)
     lower = [0.0] * len(spans)
     paths = []
-    for number_of_layer, layer in enumerate(layers):
-        upper = [below + values[number_of_layer] for below, (_, _, values) in zip(lower, spans, strict=True)]
+    for layer in range(len(layers)):
+        upper = [below + values[layer] for below, (_, _, values) in zip(lower, spans, strict=True)]
         there, back = [], []
         for (begin, end, _), above, below in zip(spans, upper, lower, strict=True):
             left, right = number(x_axis.place(begin) * FULL), number(x_axis.place(end) * FULL)
@@ -54,8 +54,8 @@ def area_chart(
             there.append(f"{left} {high}L{right} {high}")
             back.append(f"{right} {low}L{left} {low}")
         outline = f"M{'L'.join(there)}L{'L'.join(reversed(back))}Z"
-        classes = f"area {series_class(number_of_layer)}"
-        paths.append(element("path", d=outline, class_=classes, data_series=layer.name))
+        classes = f"area {series_class(layer)}"
+        paths.append(element("path", d=outline, class_=classes))
         lower = upper
     hints = []
     for begin, end, values in spans[:: -(-len(spans) // _MOST_HINTS)]:

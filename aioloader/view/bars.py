@@ -42,11 +42,11 @@ def _bar(bar: Bar, axis: Axis, top: float, thickness: float) -> Markup:
     zero, end = sorted((axis.place(0.0) * FULL, axis.place(bar.middle) * FULL))
     low, high = axis.place(bar.low) * FULL, axis.place(bar.high) * FULL
     middle, cap = top + thickness / 2, thickness / 3
-    parts = [element("rect", class_="bar s0", x=zero, width=end - zero, y=top, height=thickness, data_bar=bar.name)]
+    parts = [element("rect", class_="bar s0", x=zero, width=end - zero, y=top, height=thickness)]
     if high > low:
         whisker = f"M{low:.2f} {middle:.2f}H{high:.2f}"
         caps = "".join(f"M{side:.2f} {middle - cap:.2f}V{middle + cap:.2f}" for side in (low, high))
-        parts.append(element("path", d=whisker + caps, class_="whisker", data_bar=bar.name))
+        parts.append(element("path", d=whisker + caps, class_="whisker"))
     return joined(parts)
 
 

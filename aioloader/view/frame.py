@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 FULL = 1000.0
 """The side of the square that drawings are drawn in."""
 
-COLOURS = 8
-_DASHES = 5
+_COLOURS, _DASHES = 7, 5
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 24, 28
 _LEFT_BARE, _TOP_BARE = 8, 4  # without a y axis
 _TITLE_ROW = 18
@@ -34,8 +33,8 @@ _BADGE_GAP_WIDE, _BADGE_GAP_NARROW = 0.025, 0.075
 
 
 def series_class(index: int) -> str:
-    """The classes that give series ``index`` its colour and its dashes: 40 that differ."""
-    return f"s{index % COLOURS} d{index % _DASHES}"
+    """The classes that give series ``index`` its colour and its dashes: 35 that differ."""
+    return f"s{index % _COLOURS} d{index % _DASHES}"
 
 
 def percent(place: float) -> str:

@@ -51,9 +51,7 @@ def line_chart(
         if not points:
             continue
         places = [(x_axis.place(at), 1 - y_axis.place(value)) for at, value in points]
-        paths.append(
-            element("path", d=_path(places, one.is_stepped), class_=f"line {series_class(index)}", data_series=one.name)
-        )
+        paths.append(element("path", d=_path(places, one.is_stepped), class_=f"line {series_class(index)}"))
         if one.has_dots or len(places) == 1:
             dots += [
                 element("circle", cx=percent(left), cy=percent(down), r=3.5, class_=f"dot {series_class(index)}")

@@ -43,7 +43,6 @@ def stage_chart(title: str, works: Sequence[Work], *, lanes: Sequence[str] = (),
                 width=max(right - left, 0.5),  # one pixel or so: nothing that was done is invisible
                 y=(row * _LANE + _NAME) / height * FULL,
                 height=_WORK / height * FULL,
-                data_lane=work.lane,
             )
         )
     names = [

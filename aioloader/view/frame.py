@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioloader.view.markup import NOTHING, Markup, element, joined, number, text
+from aioloader.view.markup import NOTHING, Markup, element, joined, number, plain, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +23,15 @@ FULL = 1000.0
 """The side of the square that drawings are drawn in."""
 
 _COLOURS, _DASHES = 7, 5
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 24, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 26, 24, 28
 _LEFT_BARE, _TOP_BARE = 8, 4  # without a y axis
 _TITLE_ROW = 18
 _BADGE_ROW = 18
 _SHOWN_EVENTS = 6
 _MOST_EVENTS = 60
-_BADGE_GAP_WIDE, _BADGE_GAP_NARROW = 0.025, 0.075
+_LONGEST_SIGN = 6
+_LETTER, _WIDE_BOX, _NARROW_BOX = 10.0, 800.0, 280.0
+"""Pixels: a letter of a sign, and how wide the box is at least with room and without."""
 
 
 def series_class(index: int) -> str:
@@ -135,7 +137,7 @@ def _events(events: Sequence[Event], x: Axis) -> tuple[Markup, Markup]:
     shown = sorted(events, key=lambda event: event.at)[:_MOST_EVENTS]
     marks: list[Markup] = []
     entries: list[Markup] = []
-    last_wide = last_narrow = -1.0
+    free_wide = free_narrow = -1.0  # where the last sign ends
     for event in shown:
         if not event.sign:
             entries.append(element("li", text(event.text)))
@@ -143,13 +145,15 @@ def _events(events: Sequence[Event], x: Axis) -> tuple[Markup, Markup]:
         across = percent(place)
         line = element("line", class_="event", x1=across, x2=across, y1=-4, y2="100%")
         badge = NOTHING
-        if place - last_wide >= _BADGE_GAP_WIDE:
-            last_wide = place
-            is_extra = place - last_narrow < _BADGE_GAP_NARROW
-            last_narrow = last_narrow if is_extra else place
+        sign = plain(event.sign or str(len(entries)), _LONGEST_SIGN)
+        half = len(sign) * _LETTER / 2
+        if place - half / _WIDE_BOX >= free_wide:
+            free_wide = place + half / _WIDE_BOX
+            is_extra = place - half / _NARROW_BOX < free_narrow
+            if not is_extra:
+                free_narrow = place + half / _NARROW_BOX
             classes = "badge extra" if is_extra else "badge"
-            sign = text(event.sign or str(len(entries)))
-            badge = element("text", sign, class_=classes, x=across, y=-8, text_anchor="middle")
+            badge = element("text", text(sign), class_=classes, x=across, y=-8, text_anchor="middle")
         marks.append(element("g", element("title", text(event.text)), line, badge))
     if len(events) > len(shown):
         entries.append(element("li", text(f"and {len(events) - len(shown):,} more")))

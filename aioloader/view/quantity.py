@@ -54,7 +54,7 @@ def short(value: float) -> str:
     """Three digits or so: ``1234.5`` as ``1,235``, ``12.34`` as ``12.3``."""
     size = abs(value)
     if size >= 1e15 or 0 < size < 0.001:
-        return f"{value:.2g}"
+        return f"{value:.2g}".replace("e+", "e")
     decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 or size == 0 else 3
     return _without_zeros(f"{value:,.{decimals}f}")
 
@@ -64,7 +64,7 @@ def tick_label(value: float, step: float, largest: float) -> str:
     if not value:
         return "0"
     if largest >= 1e15 or largest < 1e-4:
-        return f"{value:.2g}"
+        return f"{value:.2g}".replace("e+", "e")
     if largest >= 1e4:
         size, letter = next(pair for pair in _THOUSANDS if largest >= pair[0])
         return _without_zeros(f"{value / size:.3f}") + letter

@@ -51,9 +51,9 @@ def _bar(bar: Bar, axis: Axis, top: float, thickness: float) -> Markup:
 
 
 def _name(bar: Bar, y: float, x: Quantity) -> Markup:
-    figures = x.write(bar.middle)
+    figures = x.write_bare(bar.middle)
     if bar.high > bar.low:
-        figures += f" ({x.write_range(bar.low, bar.high)})"
+        figures += f" ({x.write_bare(bar.low)} to {x.write_bare(bar.high)})"
     label = element(
         "div",
         element("b", text(bar.name)),

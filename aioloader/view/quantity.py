@@ -38,13 +38,9 @@ class Quantity:
         unit = self.unit(value)
         return " ".join(part for part in (short(value / unit.size), unit.name or self.noun) if part).replace(" %", "%")
 
-    def write_range(self, low: float, high: float) -> str:
-        """Two values, the unit written once where it is the same: ``"3 to 12.5 ms"``."""
-        first, last = self.write(low), self.write(high)
-        unit = self.unit(low).name or self.noun
-        if unit and unit == (self.unit(high).name or self.noun):
-            first = first.removesuffix(unit).rstrip()
-        return f"{first} to {last}"
+    def write_bare(self, value: float) -> str:
+        """One value beside an axis: without the unit where there is only one, which the axis names."""
+        return self.write(value) if len(self.units) > 1 else short(value / self.units[0].size)
 
 
 _THOUSANDS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

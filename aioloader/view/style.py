@@ -80,9 +80,9 @@ summary{{cursor:pointer;color:var(--quiet)}}
 .scrolls{{overflow-x:auto;margin:12px 0 0}}
 table{{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}}
 th,td{{text-align:left;padding:5px 16px 5px 0;border-bottom:1px solid var(--grid);vertical-align:top;
-overflow-wrap:normal;min-width:4em}}
+min-width:9em}}
 th{{color:var(--quiet);font-weight:600}}
-td.number,th.number{{text-align:right;white-space:nowrap}}
+td.number,th.number{{text-align:right;white-space:nowrap;min-width:0}}
 @container (max-width:640px){{.extra{{display:none}}}}
 {_SERIES_CLASSES}
 """

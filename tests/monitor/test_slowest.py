@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioloader.monitor.slowest import KEPT, SlowSample, Slowest
+from aioloader.monitor.slowest import KEPT, Slowest, SlowSample
 
 KEYS = st.sampled_from([f"{number}.jpg" for number in range(30)])
 TIMES = st.floats(0.001, 100)

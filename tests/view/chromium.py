@@ -78,8 +78,9 @@ _SEEN_TEXTS = """
 
 @dataclass(frozen=True, slots=True)
 class SeenText:
-    """Text as rendered: its letters' size and its box in CSS pixels, without what is cut off; ``chart`` numbers the chart it is in, -1 for none;
-    ``inside`` says whether it stays within that chart."""
+    """Text as rendered: its letters' size and its box in CSS pixels, without what is cut off.
+
+    ``chart`` numbers the chart it is in, -1 for none; ``inside`` says whether it stays within that chart."""
 
     text: str
     pixels: float
@@ -195,7 +196,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         await self.call("Emulation.setEmulatedMedia", {"features": [scheme]}, session)
         visit.loaded.clear()
-        await self.call("Page.navigate", {"url": page.resolve().as_uri()}, session)
+        await self.call("Page.navigate", {"url": page.as_uri()}, session)
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             await visit.loaded.wait()
         await visit.evaluate("document.fonts.ready.then(() => 1)")

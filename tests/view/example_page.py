@@ -122,6 +122,6 @@ def example_page() -> str:
         Section("Odd", "Values that are hard to draw.", _odd()),
         Section("Hostile", "Names that want to be markup.", hostile),
     ]
-    lead = "The run is decode-bound: 2 threads scale 1.05 times; use_multiprocessing=True, workers=2 should give 1.9 times."
+    lead = "The run is decode-bound: 2 threads scale 1.05 times; use_multiprocessing=True should give 1.9 times."
     facts = [("samples/s", "1,203"), ("data wait", "34%"), ("first batch", "1.2 s"), ("fetched", "1.2 GB")]
     return page("aioloader: a run on s3://bucket/train/", lead, sections, facts=facts, footer="aioloader 0.1")

@@ -20,14 +20,14 @@ async def look(browser: Browser, page: Path, width: int, *, is_dark: bool = Fals
     """``page`` opened at ``width`` pixels, checked; returns it for further questions.
 
     It asks for nothing but itself and complains of nothing; it is not wider than the window; all text is at least
-    `LEAST_PIXELS` high and inside the window (or inside what scrolls by itself); text in a chart stays within it, and no
-    two of its texts lie on each other; and something is to be seen. With ``AIOLOADER_SHOTS`` set to a folder the
-    screenshot is kept there.
+    `LEAST_PIXELS` high; text in a chart stays within it and the window, and no two of its texts lie on each other; and
+    something is to be seen. ``page`` is an absolute path. With ``AIOLOADER_SHOTS`` set to a folder the screenshot is
+    kept there.
     """
     visit = await browser.visit(page, width, is_dark=is_dark)
     shot = await visit.screenshot()
     keep_shot(f"{page.stem}-{width}{'-dark' if is_dark else ''}.png", shot)
-    assert visit.requests == [page.resolve().as_uri()]
+    assert visit.requests == [page.as_uri()]
     assert visit.complaints == []
     assert await visit.overflow() <= 0
     assert problems(await visit.texts(), width) == []
@@ -39,14 +39,16 @@ def problems(texts: list[SeenText], width: int) -> list[str]:
     """What is too small, outside, or on each other, one sentence each."""
     found = [f"{text.text!r} is {text.pixels} px high" for text in texts if text.pixels < LEAST_PIXELS]
     in_charts = [text for text in texts if text.chart >= 0]
-    for text in in_charts:
-        if not text.inside or text.left < 0 or text.right > width:
-            found.append(f"{text.text!r} leaves chart {text.chart} or the window: {text.left} to {text.right}")
-    for chart in {text.chart for text in in_charts}:
-        for one, other in combinations([text for text in in_charts if text.chart == chart], 2):
-            if one.overlaps(other):
-                found.append(f"{one.text!r} and {other.text!r} lie on each other in chart {chart}")
-    return found
+    found += [
+        f"{text.text!r} leaves chart {text.chart} or the window: {text.left} to {text.right}"
+        for text in in_charts
+        if not text.inside or text.left < 0 or text.right > width
+    ]
+    return found + [
+        f"{one.text!r} and {other.text!r} lie on each other in chart {one.chart}"
+        for one, other in combinations(in_charts, 2)
+        if one.chart == other.chart and one.overlaps(other)
+    ]
 
 
 def keep_shot(name: str, shot: bytes) -> None:

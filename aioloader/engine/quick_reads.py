@@ -97,6 +97,8 @@ class QuickReads:
         counters = self._counters
         with self._lock:
             counters.fetch.latency.record(item.fetch_s)
+            if item.fetch_s > counters.slowest.least_s:
+                counters.slowest.add(sample.key, item.fetch_s, item.nbytes)
             counters.bytes_fetched += item.nbytes
             counters.in_flight_peak = max(counters.in_flight_peak, 1)
             self._read_s += _LATEST * (item.fetch_s - self._read_s)

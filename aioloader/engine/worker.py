@@ -217,6 +217,8 @@ class Worker:
             return
         item.fetch_s, item.nbytes = monotonic() - started, len(item.body)
         counters.fetch.latency.record(item.fetch_s)
+        if item.fetch_s > counters.slowest.least_s:
+            counters.slowest.add(sample.key, item.fetch_s, item.nbytes)
         counters.bytes_fetched += item.nbytes
         if self._recipe.decoder.is_async:
             await self._decode_on_loop(item)

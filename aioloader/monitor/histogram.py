@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,15 @@ if TYPE_CHECKING:
 _FLOOR_S = 1e-6
 _PER_OCTAVE = 8
 BUCKETS = 32 * _PER_OCTAVE  # 1 µs to 71 minutes, each bucket 9 % wide
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """How many durations lay from ``low`` up to ``high``."""
+
+    low: float
+    high: float
+    count: int
 
 
 class LatencyHistogram:
@@ -63,3 +73,17 @@ class LatencyHistogram:
                 middle = _FLOOR_S * 2 ** ((index + 0.5) / _PER_OCTAVE)
                 return min(middle, self.max_s)
         return self.max_s
+
+    def bins(self, per_octave: int = 4) -> tuple[Bin, ...]:
+        """What was counted, from the first to the last bin that holds anything; 1, 2, 4 or 8 bins ``per_octave``.
+
+        What took less than a microsecond is counted in the first of all bins, what took more than 71 minutes in the
+        last.
+        """
+        merged = _PER_OCTAVE // per_octave
+        counts = [sum(self.counts[index : index + merged]) for index in range(0, BUCKETS, merged)]
+        held = [index for index, count in enumerate(counts) if count]
+        if not held:
+            return ()
+        edges = [_FLOOR_S * 2 ** (index / per_octave) for index in range(len(counts) + 1)]
+        return tuple(Bin(edges[index], edges[index + 1], counts[index]) for index in range(held[0], held[-1] + 1))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, fields
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from aioloader.monitor.histogram import LatencyHistogram
+from aioloader.monitor.histogram import Bin, LatencyHistogram
 from aioloader.monitor.occupancy import Occupancy
+from aioloader.monitor.slowest import Slowest, SlowSample
 from aioloader.monitor.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStats:
-    """One stage: how many samples passed, how many failed, and how long each took (seconds)."""
+    """One stage: how many samples passed, how many failed, and how long each took (seconds); ``bins`` say how many took
+    how long."""
 
     count: int
     failed: int
@@ -24,6 +26,7 @@ class StageStats:
     p50_s: float
     p99_s: float
     max_s: float
+    bins: tuple[Bin, ...] = field(default=(), repr=False)
 
 
 @dataclass(slots=True)
@@ -131,6 +134,7 @@ class LoaderStats:
     ``elapsed_s`` is from the first request for a batch to the last batch received, ``data_wait_s`` the part of it the
     consumer spent waiting. ``occupancy`` is the share of time at least one finished batch was queued,
     ``queue_mean`` their mean number. ``in_flight`` counts requests on the wire now, ``in_flight_peak`` at most.
+    ``slowest`` are the samples whose bytes took longest to come.
     """
 
     epochs: int
@@ -151,6 +155,7 @@ class LoaderStats:
     private_copies: int
     slab_bytes: int
     engine: EngineStats
+    slowest: tuple[SlowSample, ...] = ()
 
     @property
     def cache(self) -> CacheCounts:
@@ -189,14 +194,16 @@ def freeze_latency(latency: LatencyHistogram, failed: int = 0) -> StageStats:
         p50_s=latency.quantile(0.5),
         p99_s=latency.quantile(0.99),
         max_s=latency.max_s,
+        bins=latency.bins(),
     )
 
 
 @dataclass(slots=True)
 class Counters:
-    """What the engine writes. ``fetch`` belongs to the loop's thread, the rest to the consumer's."""
+    """What the engine writes. ``fetch`` and ``slowest`` belong to the loop's thread, the rest to the consumer's."""
 
     fetch: Stage = field(default_factory=Stage)
+    slowest: Slowest = field(default_factory=Slowest)
     decode: Stage = field(default_factory=Stage)
     queue: Occupancy = field(default_factory=Occupancy)
     epochs: int = 0
@@ -266,4 +273,5 @@ class Counters:
             private_copies=self.private_copies,
             slab_bytes=self.slab_bytes,
             engine=engine or EngineStats(loop_lag=freeze_latency(LatencyHistogram())),
+            slowest=self.slowest.samples,
         )

@@ -257,6 +257,8 @@ class ProcessStream(Stream):
         peak = sum(known.in_flight.get(self.number, (0, 0))[1] for known in self._pool.links)
         counters.in_flight_peak = max(counters.in_flight_peak, peak)
         counters.fetch.latency.record_all(done.fetch_s.tolist())
+        if done.fetch_s.max(initial=0.0) > counters.slowest.least_s:
+            self._note_slowest(tickets, done)
         counters.in_flight_seen += counters.in_flight * len(tickets)
         counters.bytes_fetched += int(done.nbytes.sum())
         self._forget(link, tickets)
@@ -266,6 +268,12 @@ class ProcessStream(Stream):
             self._pool.dispatch_all()
         else:
             self.dispatch()  # the window may have moved, or this process had all that one may have
+
+    def _note_slowest(self, tickets: list[int], done: Done) -> None:
+        slowest = self._job.counters.slowest
+        for ticket, seconds, nbytes in zip(tickets, done.fetch_s.tolist(), done.nbytes.tolist(), strict=True):
+            if seconds > slowest.least_s:
+                slowest.add(self.state.sample(ticket).key, seconds, nbytes)
 
     def on_arrived(self, link: Link, tickets: list[int]) -> None:
         """Slots for them as far as steps are open."""

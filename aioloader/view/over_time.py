@@ -1,0 +1,54 @@
+"""A timeline as what charts draw: rates by the clock, from sums that are noted late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aioloader.monitor.timeline import Moment, Span, Timeline
+
+
+class OverTime:
+    """The spans of a run in seconds since its first moment. Rates are a second of the clock, so that an area is what
+    was counted, also where no epoch was open for a while."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        spans = [span for span in timeline.spans() if span.last.at_s > span.first.at_s]
+        self.spans: Sequence[Span] = spans
+        self.start_s = spans[0].first.at_s if spans else 0.0
+        self.edges = [span.first.at_s - self.start_s for span in spans]
+        if spans:
+            self.edges.append(spans[-1].last.at_s - self.start_s)
+
+    def since_start(self, at_s: float) -> float:
+        """A time of the same clock in seconds since the start; what was earlier was at the start."""
+        return max(at_s - self.start_s, 0.0)
+
+    def lengths(self) -> list[float]:
+        """Of each span by the clock."""
+        return [span.last.at_s - span.first.at_s for span in self.spans]
+
+    def rates(self, name: str) -> list[float]:
+        """By how much the sum ``name`` grew a second, for each span."""
+        return [max(span.count(name), 0.0) / seconds for span, seconds in zip(self.spans, self.lengths(), strict=True)]
+
+    def held(self, name: str, room: Callable[[Span], float]) -> list[float]:
+        """``rates`` of a sum of seconds that is noted when something ends: what does not fit in a span (``room``
+        seconds of it) was before."""
+        held, late = [], 0.0
+        for span, seconds in zip(reversed(self.spans), reversed(self.lengths()), strict=True):
+            found = max(span.count(name), 0.0) + late
+            fitting = min(found, room(span))
+            late = found - fitting
+            held.append(fitting / seconds)
+        return held[::-1]
+
+    def points(self, values: Sequence[float]) -> list[tuple[float, float]]:
+        """Values of spans as the points of a stepped line."""
+        return list(zip(self.edges, [*values, *values[-1:]], strict=True)) if values else []
+
+    def settings(self, value: Callable[[Moment], float]) -> list[tuple[float, float]]:
+        """A figure of each moment as the points of a stepped line."""
+        return self.points([value(span.first) for span in self.spans])

@@ -1,0 +1,60 @@
+"""Where each second of a run went: what the consumer did, and what it waited for as far as that is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aioloader.view.series import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioloader.monitor.timeline import Span
+    from aioloader.view.over_time import OverTime
+
+STARTUP: Final = "the first batch"
+REFUSALS: Final = "a store that refuses (429, 503)"
+DECODING: Final = "decoding"
+FETCHING: Final = "requests in flight"
+BUDGET: Final = "the byte budget"
+UNKNOWN: Final = "nothing that was busy"
+
+_BUSY: Final = 0.5
+"""A station that is busy for a smaller share is not what was waited for."""
+
+
+def busiest(span: Span) -> str:
+    """What was waited for in a span, by which station was nearest to what it can do."""
+    if not span.last.batches:
+        return STARTUP
+    settings = span.last.settings
+    shares = {
+        DECODING: span.busy_lanes / settings.workers,
+        FETCHING: span.in_flight / settings.concurrency,
+        BUDGET: span.beat_share("blocked_beats"),
+    }
+    name = max(shares, key=lambda station: shares[station])
+    if name != DECODING and span.count("throttled") > 0:
+        return REFUSALS
+    return name if shares[name] >= _BUSY else UNKNOWN
+
+
+def where_seconds_went(over_time: OverTime, cause: Callable[[Span], str]) -> list[Layer]:
+    """Shares of each second: the consumer at work, its waiting by ``cause``, and the time in which no epoch was open.
+
+    A wait is counted when it ends, so what is longer than its span is taken to have been in those before.
+    """
+    waits = over_time.held("data_wait_s", lambda span: span.seconds)
+    active = [
+        min(span.seconds / seconds, 1.0) for span, seconds in zip(over_time.spans, over_time.lengths(), strict=True)
+    ]
+    waits = [min(wait, share) for wait, share in zip(waits, active, strict=True)]
+    causes = [cause(span) if wait else "" for span, wait in zip(over_time.spans, waits, strict=True)]
+    layers = [Layer("consumer at work", [share - wait for share, wait in zip(active, waits, strict=True)])]
+    for name in dict.fromkeys(filter(None, causes)):
+        values = [wait if found == name else 0.0 for found, wait in zip(causes, waits, strict=True)]
+        layers.append(Layer(f"waiting for {name}", values))
+    closed = Layer("no epoch open", [1 - share for share in active])
+    if max(closed.values, default=0.0) > 0.01:
+        layers.append(closed)
+    return layers

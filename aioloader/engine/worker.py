@@ -124,6 +124,13 @@ class Worker:
             self._begun += 1
             self._fetchers.create_task(self._fetch_in_order())
 
+    def set_workers(self, workers: int) -> None:
+        """Have so many decoders at a time, once those beyond have done what they are at; the plan counts them."""
+        self._workers = workers
+        if self._quick is not None:
+            self._quick.set_workers(workers)
+        self.announce(workers)
+
     def rescue(self, tickets: Iterable[int]) -> None:
         """Fetch these beside all others, and beyond the byte budget; on the loop.
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 from aioloader.dataset.samples import Dataset
 from aioloader.decode.function import as_decoder, checked_spec
 from aioloader.engine.iterate import AsyncEpochIterator, EpochIterator
-from aioloader.engine.job import Job, Workspace
+from aioloader.engine.job import Job
 from aioloader.engine.ledger import Ledger, LedgerEntry, read_skip_list
 from aioloader.engine.session import Session
 from aioloader.engine.shared import PROCESS_BODY_BYTES
+from aioloader.engine.workspace import Workspace
 from aioloader.errors import EmptyDatasetError, OptionError
 from aioloader.monitor.cache_forecast import CacheForecast
 from aioloader.monitor.stats import Counters, LoaderStats
@@ -141,7 +142,7 @@ class _Base:
             if self._starts_early:
                 store.prepare()  # a wrong directory is said where it was given; it blocks, so not on anybody's loop
         self._next_epoch = 0
-        self._job = Job(
+        job = Job(
             samples=data,
             store=store,
             decoder=decoder,
@@ -165,20 +166,24 @@ class _Base:
             spec=None if spec is None else checked_spec("spec", repr(spec), spec),
             controller=self._tuner,
         )
-        self._open_session()
+        self._open_session(job)
         if options.use_multiprocessing and self._starts_early:
             self._session.begin()  # interpreters take 0.2 to 0.4 s to start: while a model is being built
 
-    def _open_session(self) -> None:
-        """What runs; a closed loader gets a new one when it is used again."""
-        self._session = Session(self._job)
+    def _open_session(self, job: Job) -> None:
+        """What runs; a closed loader gets a new one when it is used again, with the numbers found so far."""
+        self._session = Session(job)
         self._finalizer = weakref.finalize(self, self._session.holdings.leave_soon)
         self._finalizer.atexit = False  # the background loop ends everything at exit
 
     def _live_session(self) -> Session:
         if self._session.closed:
-            self._open_session()
+            self._open_session(self._session.job)
         return self._session
+
+    @property
+    def _job(self) -> Job:
+        return self._session.job
 
     # A wrong keyword's TypeError should name what the user called.
     __init__.__qualname__ = "Loader.__init__"

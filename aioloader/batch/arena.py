@@ -32,12 +32,18 @@ class Arena:
         if descriptor is None:
             os.ftruncate(self.descriptor, self._stride * slabs)
         memory = mmap.mmap(self.descriptor, self._stride * slabs, flags=mmap.MAP_SHARED)
+        self._memory = memory
         self._bytes = np.frombuffer(memory, dtype=np.uint8)
 
     def slab(self, number: int) -> Slab:
         """Slab ``number``; every process sees the same bytes."""
         start = number * self._stride
         return Slab(self.layout, self._bytes[start : start + self.layout.nbytes], number)
+
+    def give_up(self, slab: Slab) -> None:
+        """Let the memory of a slab go, in every process; it may be written again. Nobody may read it; takes no lock."""
+        if hasattr(mmap, "MADV_REMOVE"):  # Linux
+            self._memory.madvise(mmap.MADV_REMOVE, slab.number * self._stride, self._stride)
 
     def close(self) -> None:
         """Let go of the descriptor; what is mapped stays until its last view is gone. Idempotent."""

@@ -41,32 +41,79 @@ class _Lease:
 
 
 class SlabRing:
-    """Slabs of one layout. ``ring_slabs`` bounds both what is being filled and what is lent.
+    """Slabs of one layout. ``ring_slabs`` bounds both what is being filled and what is lent; see `resize`.
 
     ``take`` and ``lend`` are called under the stream's lock or by its one consumer; slabs come back from
     finalizers, in any thread, without a lock. With an ``arena`` its slabs are all there are.
+
+    A ring may follow another one (``before``) whose batches the consumer still holds: these count as lent by this one.
     """
 
-    def __init__(self, layout: Layout, ring_slabs: int, arena: Arena | None = None) -> None:
+    def __init__(
+        self, layout: Layout, ring_slabs: int, arena: Arena | None = None, before: SlabRing | None = None
+    ) -> None:
         self.layout = layout
         self.arena = arena
         self.ring_slabs = ring_slabs
-        self.allocated = 0
-        self.private_copies = 0
+        self.private_copies: int = 0 if before is None else before.private_copies
+        self._next_collection: int = 0 if before is None else before._next_collection  # in private copies
+        self._before = before
+        self._is_retired = False
+        self._slabs: set[Slab] = set()  # those that take memory; each step on it is one that no thread interrupts
         self._free: deque[Slab] = deque()
+        self._without_memory: deque[Slab] = deque()  # the arena's
+        self._numbers = count()  # the arena's that were never taken
         self._lent: dict[int, Slab] = {}
-        self._next_collection = 0  # in private copies
         self._tokens = count()
 
     @property
+    def allocated(self) -> int:
+        """Slabs that take memory now, of the ring before too."""
+        return len(self._slabs) + (0 if self._before is None else self._before.allocated)
+
+    @property
     def bound_bytes(self) -> int:
-        """The most that slabs take: a ring being filled, a ring being lent, and the one on its way between them."""
+        """The most that slabs take: a ring being filled, a ring being lent, and the one on its way between them.
+
+        After a `resize` to less: once the batches that are lent have come back.
+        """
         return slabs_at_most(self.ring_slabs) * self.layout.nbytes
 
     @property
     def lent(self) -> int:
-        """Slabs whose views the consumer still holds."""
-        return len(self._lent)
+        """Slabs whose views the consumer still holds, of the ring before too."""
+        before = self._before
+        if before is not None and not (lent_before := before.lent):
+            self._before = before = None
+        return len(self._lent) + (0 if before is None else lent_before)
+
+    def resize(self, ring_slabs: int) -> None:
+        """Another bound from now on; memory beyond it goes, at once or when it comes back."""
+        self.ring_slabs = ring_slabs
+        self._drop_free()
+
+    def retire(self) -> None:
+        """Another ring follows: what comes back is not kept, though slabs may still be taken."""
+        self._is_retired = True
+        self._drop_free()
+
+    @property
+    def _has_too_many(self) -> bool:
+        return self._is_retired or len(self._slabs) > slabs_at_most(self.ring_slabs)
+
+    def _drop_free(self) -> None:
+        while self._has_too_many:
+            try:
+                slab = self._free.pop()
+            except IndexError:
+                return
+            self._drop(slab)
+
+    def _drop(self, slab: Slab) -> None:
+        self._slabs.discard(slab)
+        if self.arena is not None:
+            self.arena.give_up(slab)
+            self._without_memory.append(slab)
 
     def take(self) -> Slab:
         """A cleared slab to fill. Without an arena there always is one."""
@@ -79,37 +126,50 @@ class SlabRing:
         try:
             slab = self._free.pop()
         except IndexError:
-            if self.arena is None:
-                slab = Slab(self.layout)
-            elif self.allocated < self.arena.slabs:
-                slab = self.arena.slab(self.allocated)
-            else:
+            made = self._make()
+            if made is None:
                 return None
-            self.allocated += 1
+            slab = made
+            self._slabs.add(slab)
         slab.clear()
         return slab
 
+    def _make(self) -> Slab | None:
+        if self.arena is None:
+            return Slab(self.layout)
+        # Beyond the bound only what a consumer keeps from before a `resize` to less is made up for.
+        if len(self._slabs) >= max(slabs_at_most(self.ring_slabs), self.ring_slabs + len(self._lent) + 1):
+            return None
+        try:
+            return self._without_memory.pop()
+        except IndexError:
+            number = next(self._numbers)
+            return self.arena.slab(number) if number < self.arena.slabs else None
+
     def give_back(self, slab: Slab) -> None:
         """Take a slab that nobody reads or writes."""
-        self._free.append(slab)
+        if self._has_too_many:
+            self._drop(slab)
+        else:
+            self._free.append(slab)
 
     def is_lent(self, slab: Slab) -> bool:
         """Whether a consumer's views keep it out of the ring, or it has come back already."""
-        return slab in self._lent.values() or slab in self._free
+        return slab in self._lent.values() or slab in self._free or slab not in self._slabs
 
     def _returned(self, token: int) -> None:
         slab = self._lent.pop(token, None)
         if slab is not None:
-            self._free.append(slab)
+            self.give_back(slab)
 
     def lend(self, slab: Slab) -> list[NDArray[Any]]:
         """The fields as writable views that keep the slab out of the ring while any of them lives.
 
         With a ring's worth lent out already (after one collection) they are a private copy instead.
         """
-        if len(self._lent) >= self.ring_slabs and self.private_copies >= self._next_collection:
+        if self.lent >= self.ring_slabs and self.private_copies >= self._next_collection:
             gc.collect()  # JAX lets go of arguments only at a later dispatch or collection
-        if len(self._lent) >= self.ring_slabs:
+        if self.lent >= self.ring_slabs:
             return self._copy(slab)
         lease = _Lease(slab)
         token = next(self._tokens)

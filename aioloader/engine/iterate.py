@@ -14,18 +14,19 @@ from aioloader.errors import InvariantError, LoaderClosedError, StalledError, St
 from aioloader.runtime.wake import Wake
 
 if TYPE_CHECKING:
+    from aioloader.engine.job import Job
+    from aioloader.engine.relay import Relay
     from aioloader.engine.session import Session
     from aioloader.engine.state import Waiter
     from aioloader.engine.step import Step
-    from aioloader.engine.stream import Stream
     from aioloader.types import Batch
 
 
-def _close_if_owned(stream_ref: weakref.ref[Stream], token: object) -> None:
-    # Weak: the finalizer is a root, and through a decoder the stream may lead back to the iterator.
-    stream = stream_ref()
-    if stream is not None and stream.owner is token:
-        stream.close_soon()
+def _close_if_owned(relay_ref: weakref.ref[Relay], token: object) -> None:
+    # Weak: the finalizer is a root, and through a decoder the streams may lead back to the iterator.
+    relay = relay_ref()
+    if relay is not None and relay.owner is token:
+        relay.close_soon()
 
 
 class _Epoch:
@@ -33,16 +34,16 @@ class _Epoch:
 
     def __init__(self, session: Session, epoch: int, epochs_ahead: int, keep_alive: object) -> None:
         self._session = session
-        self._stream = session.open(epoch, epochs_ahead)
+        self._relay = session.open(epoch, epochs_ahead)
         self._token = object()
-        self._stream.owner = self._token
+        self._relay.owner = self._token
         self._epoch = epoch
         self._left = session.job.plan.steps
         self._delivered = 0
         self._skipped = 0
         self._is_closed = False
         self._keep_alive = keep_alive  # the loader: `for batch in Loader(...)` must not collect it
-        self._finalizer = weakref.finalize(self, _close_if_owned, weakref.ref(self._stream), self._token)
+        self._finalizer = weakref.finalize(self, _close_if_owned, weakref.ref(self._relay), self._token)
         self._finalizer.atexit = False
 
     @property
@@ -54,8 +55,8 @@ class _Epoch:
         """End it now: requests are cancelled, nothing is left within a second. Idempotent."""
         self._left = 0
         self._is_closed = True
-        if self._finalizer.detach() and self._stream.owner is self._token:
-            self._stream.close()
+        if self._finalizer.detach() and self._relay.owner is self._token:
+            self._relay.close()
 
     def _check(self) -> bool:
         """Whether a batch is left; raises where the stream is no longer this iterator's."""
@@ -66,7 +67,7 @@ class _Epoch:
             lease.check()
         if self._session.closed:
             raise LoaderClosedError("the loader was closed while this epoch was being read")
-        if self._stream.owner is not self._token:
+        if self._relay.owner is not self._token:
             self._left = 0
             self._is_closed = True
             raise StreamReplacedError(
@@ -75,15 +76,15 @@ class _Epoch:
             )
         return True
 
-    def _pop(self, waiter: Waiter) -> Step | None:
+    def _pop(self, waiter: Waiter) -> tuple[Job, Step] | None:
         try:
-            return self._stream.pop(waiter)
+            return self._relay.pop(waiter)
         except LoaderClosedError:
             self._check()  # replaced, or the loader closed, since the last look: that is said first
             raise
 
-    def _take(self, step: Step, asked_at: float) -> Batch:
-        job = self._session.job
+    def _take(self, popped: tuple[Job, Step], asked_at: float) -> Batch:
+        job, step = popped
         try:
             batch = deliver(job, step)
         except BaseException:
@@ -97,9 +98,9 @@ class _Epoch:
         if self._left == 0:
             job.counters.epochs += 1
             self._finalizer.detach()
-            self._stream.owner = None  # read to its end: the next iterator may go on with it
-            if self._stream.state.last_epoch <= self._epoch:
-                self._stream.close()
+            self._relay.owner = None  # read to its end: the next iterator may go on with it
+            if self._relay.last_epoch <= self._epoch:
+                self._relay.close()
         return batch
 
     def _check_epoch(self) -> None:
@@ -118,9 +119,9 @@ class _Epoch:
         return Patience(self._session.job.options.stall_timeout_s, asked_at)
 
     def _give_up(self) -> NoReturn:
-        description = self._stream.describe_in_flight()
+        description = self._relay.describe_in_flight()
         self.close()
-        self._stream.abandon_stuck(monotonic())
+        self._relay.abandon_stuck(monotonic())
         raise StalledError(
             f"no sample was fetched or decoded for stall_timeout_s={self._session.job.options.stall_timeout_s:g}: "
             f"{description}. Check the store and the decoder, or raise stall_timeout_s."
@@ -140,13 +141,13 @@ class EpochIterator(_Epoch):
         while self._check():
             ready.clear()
             try:
-                step = self._pop(ready.set)
-                if step is not None:
-                    return self._take(step, asked_at)
+                popped = self._pop(ready.set)
+                if popped is not None:
+                    return self._take(popped, asked_at)
             except BaseException:
                 self.close()  # Ctrl-C between the two would lose a step to a caller who goes on
                 raise
-            slice_s = patience.next_slice(self._stream.state.last_progress)
+            slice_s = patience.next_slice(self._relay.last_progress)
             if slice_s is None:
                 self._give_up()
             ready.wait(slice_s)
@@ -172,10 +173,10 @@ class AsyncEpochIterator(_Epoch):
 
         while self._check():
             ready.clear()
-            step = self._pop(announce)
-            if step is not None:
-                return self._take(step, asked_at)
-            slice_s = patience.next_slice(self._stream.state.last_progress)
+            popped = self._pop(announce)
+            if popped is not None:
+                return self._take(popped, asked_at)
+            slice_s = patience.next_slice(self._relay.last_progress)
             if slice_s is None:
                 self._give_up()
             with contextlib.suppress(TimeoutError):

@@ -40,7 +40,12 @@ class DecodeThreads:
         """Serve ``lane`` with up to ``workers`` threads."""
         with self._lock:
             self._lanes.append(lane)
-            while len(self._threads) < workers:
+            self.want(workers)
+
+    def want(self, workers: int) -> None:
+        """Have at least ``workers`` threads. Raises `RuntimeError` where the system starts no more."""
+        with self._lock:
+            while len(self._threads) < workers and not self._ended:
                 self._start_thread()
 
     def _start_thread(self) -> None:

@@ -37,31 +37,61 @@ class PlannedStep:
 
 
 class Plan:
-    """Tickets to positions and samples; made step by step, when first asked for. Not locked."""
+    """Tickets to positions and samples, from step ``first_step`` of ``first_epoch`` on. Not locked.
 
-    def __init__(self, order: EpochOrder, ranks: RankPlan, first_epoch: int) -> None:
+    Made step by step, when first asked for. Epochs of the stream count from 0, the first of them may be cut short.
+    """
+
+    def __init__(self, order: EpochOrder, ranks: RankPlan, first_epoch: int, first_step: int = 0) -> None:
         self._order = order
         self._ranks = ranks
         self._first_epoch = first_epoch
+        self._first_step = first_step
+        self._skipped = first_step * ranks.batch_size  # only an epoch's last step is short, and it is no start
         self._made: dict[int, PlannedStep] = {}
 
     def locate(self, ticket: int) -> tuple[int, int]:
         """The index of the planned step, counted in the stream, and the place in it."""
-        epochs, within = divmod(ticket, self._ranks.slots_per_epoch)
+        epochs, within = divmod(ticket + self._skipped, self._ranks.slots_per_epoch)
         number, place = divmod(within, self._ranks.batch_size)
-        return epochs * self._ranks.steps + number, place
+        return self.first_index(epochs) + number, place
 
     def first_ticket(self, index: int) -> int:
         """The ticket that begins step ``index`` of the stream."""
-        epochs, number = divmod(index, self._ranks.steps)
-        return epochs * self._ranks.slots_per_epoch + number * self._ranks.batch_size
+        epochs, number = divmod(index + self._first_step, self._ranks.steps)
+        return epochs * self._ranks.slots_per_epoch + number * self._ranks.batch_size - self._skipped
+
+    def tickets_until(self, last_epoch: int) -> int:
+        """How many there are up to the end of ``last_epoch``."""
+        epochs = last_epoch + 1 - self._first_epoch
+        return max(epochs * self._ranks.slots_per_epoch - self._skipped, 0)
+
+    def epoch_and_number(self, index: int) -> tuple[int, int]:
+        """What step ``index`` of the stream is called outside."""
+        epochs, number = divmod(index + self._first_step, self._ranks.steps)
+        return self._first_epoch + epochs, number
+
+    def epoch_of(self, index: int) -> int:
+        """The epoch of the stream that step ``index`` belongs to."""
+        return (index + self._first_step) // self._ranks.steps
+
+    def epoch_of_ticket(self, ticket: int) -> int:
+        """The epoch of the stream that a ticket belongs to."""
+        return (ticket + self._skipped) // self._ranks.slots_per_epoch
+
+    def first_index(self, epoch: int) -> int:
+        """The index of step 0 of the stream's ``epoch``; negative where that lies before the stream."""
+        return epoch * self._ranks.steps - self._first_step
+
+    def slots_before(self, epoch: int) -> int:
+        """Slots of the stream's ``epoch`` that lie before the stream."""
+        return 0 if epoch else self._skipped
 
     def step(self, index: int) -> PlannedStep:
         """Step ``index`` of the stream as it is planned."""
         planned = self._made.get(index)
         if planned is None:
-            epochs, number = divmod(index, self._ranks.steps)
-            epoch = self._first_epoch + epochs
+            epoch, number = self.epoch_and_number(index)
             part = self._ranks.slice(number)
             ids = self._order.ids(epoch, part.positions)
             planned = self._made[index] = PlannedStep(epoch, number, part.positions, ids, part.n_real)
@@ -209,17 +239,20 @@ class WindowPlacing:
             if planned_slot >= planned.n_real:
                 place = planned_index, planned_slot
             else:
-                epoch = planned_index // self._ranks.steps
-                filled = self._filled.get(epoch, 0)
+                epoch = self._plan.epoch_of(planned_index)
+                filled = self._filled_of(epoch)
                 self._filled[epoch] = filled + 1
                 number, slot = divmod(filled, self._ranks.batch_size)
-                place = epoch * self._ranks.steps + number, slot
+                place = self._plan.first_index(epoch) + number, slot
             self._places[ticket] = place
         index, slot = place
         step = self._steps.get(index) or self._open(index)
         step.positions[slot] = planned.positions[planned_slot]
         step.sample_ids[slot] = planned.sample_ids[planned_slot]
         return step, slot
+
+    def _filled_of(self, epoch: int) -> int:
+        return self._filled.get(epoch, self._plan.slots_before(epoch))
 
     def _open(self, index: int) -> Step:
         planned = self._plan.step(index)
@@ -242,14 +275,14 @@ class WindowPlacing:
     def arrived(self, ticket: int) -> None:
         """At the end of its epoch's line."""
         if self._is_real(ticket):
-            self._arrived.setdefault(ticket // self._ranks.slots_per_epoch, deque()).append(ticket)
+            self._arrived.setdefault(self._plan.epoch_of_ticket(ticket), deque()).append(ticket)
         else:
             heappush(self._arrived_stand_ins, ticket)
 
     def next_arrived(self, open_until: int) -> int | None:
         """The first in line whose slot lies in an open step; older epochs first."""
         for epoch in sorted(self._arrived):
-            next_index = epoch * self._ranks.steps + self._filled.get(epoch, 0) // self._ranks.batch_size
+            next_index = self._plan.first_index(epoch) + self._filled_of(epoch) // self._ranks.batch_size
             if next_index >= open_until:
                 break
             line = self._arrived[epoch]
@@ -271,7 +304,7 @@ class WindowPlacing:
             self._arrived_stand_ins.remove(ticket)
             heapify(self._arrived_stand_ins)
             return True
-        epoch = ticket // self._ranks.slots_per_epoch
+        epoch = self._plan.epoch_of_ticket(ticket)
         line = self._arrived.get(epoch, ())
         if ticket not in line:
             return False
@@ -293,6 +326,6 @@ class WindowPlacing:
     def take_step(self, index: int) -> None:
         """Plans that neither a ticket nor a step needs go."""
         self._plan.forget_before(min(index + 1, self._plan.locate(self._watermark)[0]))
-        epoch = (index + 1) // self._ranks.steps
+        epoch = self._plan.epoch_of(index + 1)
         for old in [known for known in self._filled if known < epoch]:
             del self._filled[old]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from aioloader.monitor.stats import CacheCounts, RequestCounts
 from aioloader.monitor.timeline import Moment, Settings
 from aioloader.runtime.cpu import idle_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aioloader.engine.state import StreamState
-    from aioloader.monitor.stats import CacheCounts, Counters, RequestCounts
+    from aioloader.engine.job import Job
 
 EVERY_S: Final = 0.25
 
@@ -26,11 +26,15 @@ class Controller(Protocol):
         """The settings from now on."""
         ...
 
+    def refused(self, reason: str) -> None:
+        """The workers it wanted cannot be had."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What those who work for a stream say of themselves: CPU seconds, how often and how late loops ran their timers in
-    all, and whether fetching waits for bytes."""
+    """What was done for a loader so far: CPU seconds of this process's loop and decode threads and of the worker
+    processes', how often and how late the loop ran its timers in all, what became of requests and of look-ups."""
 
     loop_cpu_s: float = 0.0
     decode_cpu_s: float = 0.0
@@ -38,31 +42,31 @@ class Work:
     child_decode_cpu_s: float = 0.0
     lags: int = 0
     lag_s: float = 0.0
-    is_blocked: bool = False
+    requests: RequestCounts = field(default_factory=RequestCounts)
+    cache: CacheCounts = field(default_factory=CacheCounts)
 
 
-class Working(Protocol):
-    """A stream as its pulse sees it."""
+class Reading(Protocol):
+    """What is being read, as its pulse sees it."""
 
     @property
-    def state(self) -> StreamState:
-        """Its plan."""
-        ...
-
     def settings(self) -> Settings:
-        """What it works with now."""
+        """What those who work for the consumer now work with."""
         ...
 
-    def work(self) -> Work:
-        """What was done so far."""
+    @property
+    def is_blocked(self) -> bool:
+        """Whether fetching waits for the byte budget."""
         ...
 
-    def request_counts(self) -> RequestCounts:
-        """What became of requests."""
+    @property
+    def next_epoch_and_step(self) -> tuple[int, int]:
+        """What the consumer gets next."""
         ...
 
-    def cache_counts(self) -> CacheCounts:
-        """What became of look-ups in the cache."""
+    @property
+    def last_epoch(self) -> int:
+        """How far fetching may run."""
         ...
 
 
@@ -70,12 +74,17 @@ class Pulse:
     """On the loop alone."""
 
     def __init__(
-        self, stream: Working, counters: Counters, controller: Controller, apply: Callable[[Settings], None]
+        self,
+        reading: Reading,
+        job: Job,
+        work: Callable[[], Work],
+        apply: Callable[[Settings], None],
     ) -> None:
-        """``apply`` is called with the settings that ``controller`` wants where they are not the stream's."""
-        self._stream = stream
-        self._counters = counters
-        self._controller = controller
+        """``apply`` is called with the settings that the job's controller wants where they are not those of now."""
+        self._reading = reading
+        self._job = job
+        self._counters = job.counters
+        self._work = work
         self._apply = apply
         self._timer: asyncio.TimerHandle | None = None
         self._beat_s = 0.0
@@ -95,33 +104,27 @@ class Pulse:
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         moment = self._note(loop.time())
-        epoch, step = self._stream.state.next_epoch_and_step
-        wanted = self._controller.observe(moment, epoch=epoch, samples_left=self._samples_left(epoch, step))
+        epoch, step = self._reading.next_epoch_and_step
+        samples_left = self._samples_left(epoch, step)
+        wanted = self._job.controller.observe(moment, epoch=epoch, samples_left=samples_left)
         if wanted != moment.settings:
             self._apply(wanted)
         self._timer = loop.call_later(EVERY_S, self._beat, loop)
 
     def _samples_left(self, epoch: int, step: int) -> int:
         """What will surely be read; who has begun a second epoch is taken to read another one."""
-        state = self._stream.state
-        plan = state.job.plan
-        epochs = state.last_epoch - epoch + 1 + (1 if self._counters.epochs else 0)
+        plan = self._job.plan
+        epochs = self._reading.last_epoch - epoch + 1 + (1 if self._counters.epochs else 0)
         return epochs * plan.slots_per_epoch - step * plan.batch_size
 
     def _note(self, now_s: float) -> Moment:
         """The moment of now, which is noted."""
-        counters, stream = self._counters, self._stream
+        counters, settings, work = self._counters, self._reading.settings, self._work()
         counters.active_s += now_s - self._beat_s
         self._beat_s = now_s
-        settings, work, requests, cache = (
-            stream.settings(),
-            stream.work(),
-            stream.request_counts(),
-            stream.cache_counts(),
-        )
         counters.beats += 1
         counters.full_beats += counters.queue.length >= settings.max_queue_size
-        counters.blocked_beats += work.is_blocked
+        counters.blocked_beats += self._reading.is_blocked
         latency = counters.fetch.latency
         moment = Moment(
             at_s=time.monotonic(),
@@ -151,14 +154,14 @@ class Pulse:
             beats=counters.beats,
             full_beats=counters.full_beats,
             blocked_beats=counters.blocked_beats,
-            answered=requests.answered,
-            throttled=requests.throttled,
-            retries=requests.retries,
-            troubles=requests.troubles,
-            hedged=requests.hedged,
+            answered=work.requests.answered,
+            throttled=work.requests.throttled,
+            retries=work.requests.retries,
+            troubles=work.requests.troubles,
+            hedged=work.requests.hedged,
             failed=counters.fetch.failed + counters.decode.failed,
-            cache_hits=cache.hits,
-            cache_misses=cache.misses,
+            cache_hits=work.cache.hits,
+            cache_misses=work.cache.misses,
         )
         counters.timeline.add(moment)
         return moment

@@ -58,6 +58,10 @@ class QuickReads:
         self._reading = 0  # threads
         self._read_s = 0.0
 
+    def set_workers(self, workers: int) -> None:
+        """Another bound on the threads that read; those beyond end what they are at."""
+        self._workers = workers
+
     def read_next(self) -> bool:
         """Read the next sample; False where there is none to be begun."""
         if self._work.has_waiting:

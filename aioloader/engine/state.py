@@ -2,19 +2,19 @@
 
 Tickets number the samples of a stream from 0 across its epochs; steps likewise. Fetchers take tickets in order,
 decoders take arrived samples and only into steps the queue has room for, the one consumer takes steps in order.
-Every method is called under no lock and takes the stream's own; none calls back.
+Every method is called under no lock and takes the stream's own; none calls back, but for `when_fetched`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from heapq import heappop, heappush
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.engine.placing import Placing, Plan, StrictPlacing, WindowPlacing
 from aioloader.engine.step import Item, Step
+from aioloader.engine.tickets import Tickets
 from aioloader.errors import LoaderClosedError
 from aioloader.redact import shown_key
 
@@ -35,34 +35,34 @@ ANY_WINDOW = 16_384
 
 
 class StreamState:
-    """``first_epoch`` is where tickets start, ``last_epoch`` how far fetching may run.
+    """Starts at step ``first_step`` of ``first_epoch``; ``last_epoch`` is how far fetching may run.
 
     With ``workers_elsewhere`` slabs are written by other processes: after `close` those of open steps stay out of the
     ring until `recover_slabs`.
     """
 
-    def __init__(self, job: Job, first_epoch: int, last_epoch: int, *, workers_elsewhere: bool = False) -> None:
+    def __init__(
+        self, job: Job, first_epoch: int, last_epoch: int, *, first_step: int = 0, workers_elsewhere: bool = False
+    ) -> None:
         self.job = job
-        self.first_epoch = first_epoch
-        self.last_epoch = last_epoch
-        self.look_ahead = job.options.look_ahead
-        """Samples that may be begun ahead of the consumer; see `set_look_ahead`."""
+        self.workers = job.options.workers
+        """Decoders of this process that may work at a time; see `set_workers`."""
         self.closed = False
         self.broken: BaseException | None = None
         self.last_progress = monotonic()
         # Reentrant: a collection inside may run a generator's `finally` that closes this very stream.
         self._lock = threading.RLock()
         self._steps: dict[int, Step] = {}
-        self._plan = Plan(job.order, job.plan, first_epoch)
+        self._plan = Plan(job.order, job.plan, first_epoch, first_step)
         self._placing: Placing
         if job.options.order == "strict":
             self._placing = StrictPlacing(self._plan, self._steps)
         else:
             window = job.options.look_ahead if job.options.order == "window" else ANY_WINDOW
             self._placing = WindowPlacing(self._plan, job.plan, self._steps, window)
-        self._cursor = 0  # the next ticket nobody has taken
-        self._returned: list[int] = []  # tickets whose worker died
+        self._tickets = Tickets(self._plan, self._placing, last_epoch, job.options.look_ahead)
         self._next_index = 0
+        self._steps_elsewhere = 0
         self._items: dict[int, Item] = {}
         self._decoding = 0
         self._finished = 0  # whole steps that the consumer has not taken
@@ -70,7 +70,6 @@ class StreamState:
         self.probe_ticket = 0
         """The sample that sets the shapes: the first that does not fail, whatever arrives first."""
         self._failed_tickets: set[int] = set()  # kept only until the fields are known
-        self._ticket_stop: int | None = None  # set by the first failure under on_error="raise"
         self._workers_elsewhere = workers_elsewhere
         self._out_of_ring: list[Slab] = []
         self._ring_at_close: SlabRing | None = None
@@ -78,36 +77,40 @@ class StreamState:
     # -- tickets -----------------------------------------------------------------------------------------
 
     @property
-    def ticket_limit(self) -> int:
-        """Tickets below it may be fetched now."""
-        limit = self._plan.first_ticket(self._next_index) + self.look_ahead
-        limit = min(limit, (self.last_epoch + 1 - self.first_epoch) * self.job.plan.slots_per_epoch)
-        bound = self._placing.fetch_limit(self._next_index)
-        if bound is not None:
-            limit = min(limit, bound)
-        return limit if self._ticket_stop is None else min(limit, self._ticket_stop)
+    def last_epoch(self) -> int:
+        """How far fetching may run."""
+        return self._tickets.last_epoch
+
+    @last_epoch.setter
+    def last_epoch(self, epoch: int) -> None:
+        self._tickets.last_epoch = epoch
+
+    @property
+    def look_ahead(self) -> int:
+        """Samples that may be begun ahead of the consumer."""
+        return self._tickets.look_ahead
+
+    def set_workers(self, workers: int) -> None:
+        """Another number of decoders at a time; those beyond end what they are at."""
+        with self._lock:
+            self.workers = workers
 
     def set_look_ahead(self, samples: int) -> None:
         """Another bound from now on; what was begun beyond a smaller one is finished."""
         with self._lock:
-            self.look_ahead = samples
+            self._tickets.look_ahead = samples
             if self.job.options.order == "window":
                 self._placing.set_window(samples)
 
     def next_ticket(self) -> int | None:
         """The next ticket to fetch, now the caller's; None while none may be."""
         with self._lock:
-            if self._returned and not self.closed:
-                return heappop(self._returned)
-            if self.closed or self._cursor >= self.ticket_limit:
-                return None
-            self._cursor += 1
-            return self._cursor - 1
+            return None if self.closed else self._tickets.take(self._next_index)
 
     @property
     def has_more(self) -> bool:
         """Whether a ticket may be fetched now; no lock, for who asks looks again."""
-        return not self.closed and self._cursor < self.ticket_limit
+        return not self.closed and self._tickets.has_more(self._next_index)
 
     @property
     def has_waiting(self) -> bool:
@@ -117,30 +120,19 @@ class StreamState:
     def next_run(self, most: int) -> list[int]:
         """Up to ``most`` consecutive tickets of one planned step: a worker's unit of work. Returned ones come first."""
         with self._lock:
-            if not self._returned:
-                first = self._cursor
-                step_end = self._plan.first_ticket(self._plan.locate(first)[0] + 1)
-                stop = first if self.closed else max(first, min(first + most, self.ticket_limit, step_end))
-                self._cursor = stop
-                return list(range(first, stop))
-            run: list[int] = []
-            while self._returned and len(run) < most and not self.closed:
-                if run and self._plan.locate(run[0])[0] != self._plan.locate(self._returned[0])[0]:
-                    break
-                run.append(heappop(self._returned))
-            return run
+            return [] if self.closed else self._tickets.take_run(self._next_index, most)
 
     @property
     def has_returned(self) -> bool:
         """Whether the next run is of samples whose worker died."""
-        return bool(self._returned)
+        return self._tickets.has_returned
 
     def give_back(self, ticket: int) -> None:
         """Its worker died before it was done: another one gets it."""
         with self._lock:
             if not self.closed:
                 self._placing.take_arrived(ticket)  # what had arrived there is gone
-                heappush(self._returned, ticket)
+                self._tickets.give_back(ticket)
 
     def sample_of(self, ticket: int) -> tuple[int, int, int]:
         """The epoch, position and sample id of a ticket."""
@@ -181,9 +173,13 @@ class StreamState:
         """A sample was fetched and waits for a decoder of this process."""
         with self._lock:
             self.last_progress = monotonic()
-            if not self.closed:
-                self._items[item.ticket] = item
-                self._placing.arrived(item.ticket)
+            if self.closed:
+                return
+            self._items[item.ticket] = item
+            self._placing.arrived(item.ticket)
+            call = self._tickets.fetched(1)
+        if call is not None:
+            call()
 
     def arrived(self, ticket: int) -> None:
         """A sample was fetched by another process and waits for a slot there."""
@@ -194,7 +190,7 @@ class StreamState:
 
     @property
     def _open_until(self) -> int:
-        return self._next_index + self.job.workspace.open_steps
+        return self._next_index + max(self.job.workspace.open_steps - self._steps_elsewhere, 0)
 
     def _next_arrived(self) -> int | None:
         if self.closed:
@@ -209,7 +205,7 @@ class StreamState:
     def take(self) -> Item | None:
         """The item that a decoder of this process may work on now, with its slot; None if there is none."""
         with self._lock:
-            if self._decoding >= self.job.options.workers:
+            if self._decoding >= self.workers:
                 return None
             ticket = self._next_arrived()
             if ticket is None:
@@ -287,6 +283,9 @@ class StreamState:
                 self._count_decoded(step, duration_s)
                 self._placing.settled(ticket)
                 waiter = self._count_down(step) or waiter
+            call = self._tickets.fetched(len(tickets))
+        if call is not None:
+            call()
         return waiter
 
     def _count_decoded(self, step: Step, duration_s: float) -> None:
@@ -298,7 +297,13 @@ class StreamState:
     def failed(self, ticket: int, error: SampleError) -> Waiter | None:
         """A sample failed for good; returns whom to wake."""
         with self._lock:
-            return None if self.closed else self._settle(ticket, *self._placing.place(ticket), error)
+            if self.closed:
+                return None
+            waiter = self._settle(ticket, *self._placing.place(ticket), error)
+            call = self._tickets.fetched(1)
+        if call is not None:
+            call()
+        return waiter
 
     def _settle(self, ticket: int, step: Step, slot: int, error: SampleError | None) -> Waiter | None:
         self.last_progress = monotonic()
@@ -307,9 +312,8 @@ class StreamState:
             step.failures.append((slot, error))
             counters = self.job.counters
             (counters.fetch if error.stage == "fetch" else counters.decode).failed += 1
-            if self.job.is_fatal(error) and self._ticket_stop is None:
-                # What was begun is finished: in another order than strict it may be the rest of this very step.
-                self._ticket_stop = max(self._cursor, self._plan.first_ticket(step.index + 1))
+            if self.job.is_fatal(error):
+                self._tickets.stop_after(step.index)
             if self.job.workspace.ring is None:
                 self._failed_tickets.add(ticket)
                 while self.probe_ticket in self._failed_tickets:
@@ -369,8 +373,46 @@ class StreamState:
     @property
     def next_epoch_and_step(self) -> tuple[int, int]:
         """The epoch and step the consumer gets next."""
-        epochs, number = divmod(self._next_index, self.job.plan.steps)
-        return self.first_epoch + epochs, number
+        return self._plan.epoch_and_number(self._next_index)
+
+    # -- from one stream to the next -----------------------------------------------------------------------
+
+    def hand_over(self) -> tuple[int, int] | None:
+        """Begin no step beyond those that were begun; returns the epoch and step where another stream goes on.
+
+        Tickets below a border fill exactly the steps below it, in every order: none beyond it was begun, and of one
+        epoch's tickets each takes one slot. None where that cannot be now: the fields are not known, or a failure ends
+        the stream.
+        """
+        with self._lock:
+            border = None if self.closed or self.job.workspace.ring is None else self._tickets.hand_over()
+            return None if border is None else self._plan.epoch_and_number(border)
+
+    @property
+    def left(self) -> tuple[int, int]:
+        """After `hand_over`: the steps, and the samples in them, that the consumer has yet to take."""
+        with self._lock:
+            border = self._tickets.border
+            assert border is not None
+            samples = self._plan.first_ticket(border) - self._plan.first_ticket(self._next_index)
+            return border - self._next_index, samples
+
+    def set_ahead_elsewhere(self, steps: int, samples: int) -> None:
+        """So many are the consumer's to take before this stream's first: they are open, and begun, in its place."""
+        with self._lock:
+            self._steps_elsewhere = steps
+            self._tickets.ahead_elsewhere = samples
+
+    def when_fetched(self, callback: Callable[[], object]) -> None:
+        """``callback`` is called once, from any thread, when nothing of a handed over stream is being fetched any more.
+
+        With workers elsewhere: when all of it is decoded. Not where a failure ends the stream. It takes no lock.
+        """
+        with self._lock:
+            self._tickets.when_fetched(callback)
+            call = self._tickets.fetched(0)
+        if call is not None:
+            call()
 
     # -- endings -----------------------------------------------------------------------------------------
 

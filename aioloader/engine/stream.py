@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from aioloader.engine.pulse import Pulse, Work
 from aioloader.engine.state import StreamState
 from aioloader.engine.worker import Worker
-from aioloader.monitor.stats import CacheCounts
-from aioloader.monitor.timeline import Settings
-from aioloader.storage.caching import CachingStore
-from aioloader.storage.origin_state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,20 +16,24 @@ if TYPE_CHECKING:
     from aioloader.engine.shared import Shared
     from aioloader.engine.state import Waiter
     from aioloader.engine.step import Step
-    from aioloader.monitor.stats import RequestCounts
     from aioloader.runtime.loop import LoopLease
 
 
 class Stream:
-    """What the consumer, the session and the finalizers see, wherever the workers run.
+    """What its relay sees of it, wherever the workers run.
 
-    Created by the session in the caller's thread; ``start`` and ``end`` run on the loop.
+    Created in the caller's thread or on the loop; ``start`` and ``end`` run on the loop.
     """
 
-    def __init__(self, state: StreamState, lease: LoopLease) -> None:
+    def __init__(self, job: Job, state: StreamState, lease: LoopLease) -> None:
+        self.job = job
         self.state = state
-        self.owner: object | None = None
-        """The iterator that reads it now; another one opening it makes the former raise."""
+        self.concurrency = job.options.concurrency
+        """Requests in flight at most, now."""
+        self.workers = job.options.workers
+        """Decoders, now: threads, or processes."""
+        self.kept: object | None = None
+        """What lives as long as work goes on: the relay, which nobody else may hold."""
         self._lease = lease
 
     def start(self) -> None:
@@ -46,12 +44,50 @@ class Stream:
         """Stop all work and wait until none is left; on the loop. Idempotent."""
         raise NotImplementedError
 
+    def begin_end(self) -> None:
+        """Have all work stop; on the loop."""
+        raise NotImplementedError
+
     def pop(self, waiter: Waiter | None = None) -> Step | None:
         """The next whole step, or None and ``waiter`` is called once when to look again."""
+        step = self.state.pop(waiter)
+        if step is not None:
+            self.room_changed()  # for one more step
+        return step
+
+    def room_changed(self) -> None:
+        """More may be fetched or decoded than before; from any thread."""
         raise NotImplementedError
 
     def extend(self, last_epoch: int) -> None:
         """Let fetching run up to the end of ``last_epoch``, no further; what was fetched beyond stays."""
+        self.state.last_epoch = last_epoch
+        self.wake(self.state.release_waiter())  # another iterator's: it hears that it was replaced
+
+    def hand_over(self) -> tuple[int, int] | None:
+        """Begin no more steps; see `StreamState.hand_over`. On the loop."""
+        return self.state.hand_over()
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether fetching waits for the byte budget."""
+        raise NotImplementedError
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """So many requests in flight from now on; those beyond are finished. On the loop."""
+        raise NotImplementedError
+
+    def set_workers(self, workers: int) -> None:
+        """So many decoders from now on. On the loop. Raises `RuntimeError` where the system starts no more threads."""
+        raise NotImplementedError
+
+    @property
+    def body_bytes_held(self) -> int:
+        """Bytes of bodies that wait for a decoder, as far as this process holds them."""
+        raise NotImplementedError
+
+    def set_body_bytes(self, nbytes: int) -> None:
+        """Hold at most so many bytes of bodies from now on. On the loop."""
         raise NotImplementedError
 
     def abandon_stuck(self, deadline: float) -> None:
@@ -60,38 +96,6 @@ class Stream:
 
     def describe_in_flight(self) -> str:
         """The oldest samples being worked on, and for how long; for `StalledError`."""
-        raise NotImplementedError
-
-    def settings(self) -> Settings:
-        """What it works with now."""
-        raise NotImplementedError
-
-    def apply(self, settings: Settings) -> None:
-        """Go on with these; on the loop."""
-        raise NotImplementedError
-
-    def work(self) -> Work:
-        """What those who work for it have done so far."""
-        raise NotImplementedError
-
-    def request_counts(self) -> RequestCounts:
-        """What became of requests so far."""
-        raise NotImplementedError
-
-    def cache_counts(self) -> CacheCounts:
-        """What became of look-ups in the cache so far."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """End it: nothing more is delivered from now on, the rest follows on the loop. Not for finalizers."""
-        self.wake(self.state.close())
-        self.close_soon()
-
-    def close_soon(self) -> None:
-        """End it without waiting or locking; from anywhere, a finalizer included."""
-        self._lease.post(self._begin_end)
-
-    def _begin_end(self) -> None:
         raise NotImplementedError
 
     @staticmethod
@@ -104,9 +108,11 @@ class Stream:
 class ThreadStream(Stream):
     """Its one worker fetches on the process's loop and decodes in the process's threads."""
 
-    def __init__(self, job: Job, shared: Shared, lease: LoopLease, first_epoch: int, last_epoch: int) -> None:
-        super().__init__(StreamState(job, first_epoch, last_epoch), lease)
-        self._job = job
+    def __init__(
+        self, job: Job, shared: Shared, lease: LoopLease, first_epoch: int, last_epoch: int, first_step: int = 0
+    ) -> None:
+        super().__init__(job, StreamState(job, first_epoch, last_epoch, first_step=first_step), lease)
+        self._shared = shared
         self._threads = shared.threads
         self._bodies = shared.bodies.open(job.options.body_bytes)
         self._requests = shared.requests_to(job.store.origin, job.options.concurrency).open()
@@ -126,52 +132,37 @@ class ThreadStream(Stream):
         )
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._shared = shared
-        self._origin = state_of(job.store.origin)
-        self._concurrency = job.options.concurrency
-        self._pulse = Pulse(self, job.counters, job.controller, self.apply)
 
-    def settings(self) -> Settings:
-        """What it works with now."""
-        workspace = self._job.workspace
-        return Settings(
-            concurrency=self._concurrency,
-            workers=self._job.options.workers,
-            use_multiprocessing=False,
-            max_queue_size=workspace.queue_size,
-        )
-
-    def apply(self, settings: Settings) -> None:
-        """Go on with these; on the loop."""
-        if settings.concurrency != self._concurrency:
-            self._set_concurrency(settings.concurrency)
-
-    def work(self) -> Work:
-        """CPU of the loop and of the decode threads, which all loaders of the process share."""
-        lag = self._shared.lag.histogram
-        return Work(
-            loop_cpu_s=self._lease.cpu_s,
-            decode_cpu_s=self._threads.cpu_s,
-            lags=lag.count,
-            lag_s=lag.total_s,
-            is_blocked=self._worker.is_blocked,
-        )
-
-    def request_counts(self) -> RequestCounts:
-        """Those to the origin, of all loaders."""
-        return replace(self._origin.counts)
-
-    def cache_counts(self) -> CacheCounts:
-        """The loader's."""
-        return replace(self._job.store.counts) if isinstance(self._job.store, CachingStore) else CacheCounts()
-
-    def _set_concurrency(self, concurrency: int) -> None:
-        self._concurrency = concurrency
-        self._shared.requests_to(self._job.store.origin, concurrency)
+    def set_concurrency(self, concurrency: int) -> None:
+        """Fetchers are started, or end after their sample."""
+        self.concurrency = concurrency
+        self._shared.requests_to(self.job.store.origin, concurrency)
         self._requests.set_limit(concurrency)
-        self.state.set_look_ahead(self._job.look_ahead(concurrency))
+        self.state.set_look_ahead(self.job.look_ahead(concurrency))
         self._worker.set_concurrency(concurrency)
         self._worker.go_on()
+
+    def set_workers(self, workers: int) -> None:
+        """Threads are started where there are too few; they serve all loaders, so none is ended."""
+        self.workers = workers
+        self.state.set_workers(workers)
+        if not self._worker.is_inline and self._task is not None:
+            self._threads.want(workers)
+        self._worker.set_workers(workers)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether somebody stands in line for bytes."""
+        return self._worker.is_blocked
+
+    @property
+    def body_bytes_held(self) -> int:
+        """As its account has it."""
+        return self._bodies.used
+
+    def set_body_bytes(self, nbytes: int) -> None:
+        """One that is larger still passes alone."""
+        self._bodies.set_limit(nbytes)
 
     def _post(self, callback: Callable[[], object]) -> None:
         self._lease.post(callback)
@@ -183,18 +174,16 @@ class ThreadStream(Stream):
             return
         try:
             if not self._worker.is_inline:
-                self._threads.add(self._worker, self._job.options.workers)
+                self._threads.add(self._worker, self.state.workers)
         except RuntimeError as exc:  # the system starts no more threads
             self._worker.fail(exc)
             self._finish()
             return
         self._task = self._lease.spawn(self._worker.run())
-        self._pulse.start()
         # Not a `finally` in the task: one that is cancelled before its first step never runs a line.
         self._task.add_done_callback(lambda _: self._finish())
 
     def _finish(self) -> None:
-        self._pulse.stop()
         self._threads.remove(self._worker)
         self.wake(self.state.close())
         self._bodies.close()
@@ -203,29 +192,26 @@ class ThreadStream(Stream):
 
     async def end(self) -> None:
         """Cancel every fetch and wait until none is left."""
+        self.begin_end()
+        await self._ended.wait()
+
+    def begin_end(self) -> None:
+        """Cancel every fetch."""
         self.wake(self.state.close())
         if self._task is not None:
             self._task.cancel()
-            await self._ended.wait()
+        else:
+            self._finish()  # it never began
 
-    def _begin_end(self) -> None:
-        self.wake(self.state.close())
-        if self._task is not None:
-            self._task.cancel()
-
-    def pop(self, waiter: Waiter | None = None) -> Step | None:
-        """The next whole step; fetchers and decoders hear that there is room."""
-        step = self.state.pop(waiter)
-        if step is not None:
-            if self._worker.starved:
-                self._lease.post(self._worker.go_on)
-            self._worker.announce(self._job.options.workers)  # the ring has room for one more step
-        return step
+    def room_changed(self) -> None:
+        """Fetchers and decoders look again."""
+        if self._worker.starved:
+            self._lease.post(self._worker.go_on)
+        self._worker.announce(self.state.workers)
 
     def extend(self, last_epoch: int) -> None:
         """At once: fetchers that had reached the end go on."""
-        self.state.last_epoch = last_epoch
-        self.wake(self.state.release_waiter())  # another iterator's: it hears that it was replaced
+        super().extend(last_epoch)
         self._lease.post(self._worker.go_on)
 
     def abandon_stuck(self, deadline: float) -> None:

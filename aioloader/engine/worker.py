@@ -129,6 +129,13 @@ class Worker:
         """Whether fetching waits for the byte budget."""
         return self._line_length > 0
 
+    def set_workers(self, workers: int) -> None:
+        """Have so many decoders at a time, once those beyond have done what they are at; the plan counts them."""
+        self._workers = workers
+        if self._quick is not None:
+            self._quick.set_workers(workers)
+        self.announce(workers)
+
     def rescue(self, tickets: Iterable[int]) -> None:
         """Fetch these beside all others, and beyond the byte budget; on the loop.
 

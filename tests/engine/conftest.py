@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from aioloader.decode.function import as_decoder
-from aioloader.engine.job import Job, Workspace
+from aioloader.engine.job import Job
 from aioloader.engine.ledger import Ledger
 from aioloader.engine.options import EngineOptions
+from aioloader.engine.workspace import Workspace
 from aioloader.monitor.stats import Counters
 from aioloader.order.permutation import EpochOrder
 from aioloader.order.ranks import RankPlan

@@ -67,7 +67,7 @@ def test_a_stream_that_is_closed_before_its_first_step_ends(
             stream.start()
         else:
             stream.start()
-            stream._begin_end()  # in the same turn of the loop: the task has not run a line
+            stream.begin_end()  # in the same turn of the loop: the task has not run a line
         async with asyncio.timeout(CEILING_S):
             await stream.end()
 
@@ -102,7 +102,7 @@ def test_a_consumer_that_was_away_longer_than_the_limit_is_not_stalled(make_job:
     finish_fetching(session)
     assert entered.acquire(timeout=CEILING_S)
     assert entered.acquire(timeout=CEILING_S)
-    batches._stream.state.last_progress -= 2 * CEILING_S  # validation, a checkpoint, a breakpoint
+    batches._relay.streams[0].state.last_progress -= 2 * CEILING_S  # validation, a checkpoint, a breakpoint
     threading.Timer(0.05, opened.set).start()
     assert next(batches).step == 1
     session.close()

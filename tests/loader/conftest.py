@@ -76,11 +76,11 @@ def bucket(image_root: Path) -> Iterator[Bucket]:
 
 @pytest.fixture(scope="module")
 def warm_processes() -> Iterator[set[int]]:
-    """Three worker processes, and two decode threads, that run on between a module's tests: starting costs most."""
+    """Three worker processes, and as many decode threads, that run on between a module's tests: starting costs most."""
     data = al.from_samples(["a"], store=al.MemoryStore({"a": b"a"}))
     with (
         al.Loader(data, decode=al.RawDecoder(), use_multiprocessing=True, workers=3) as loader,
-        al.Loader(data, decode=lambda body: len(body), workers=2) as in_threads,
+        al.Loader(data, decode=lambda body: len(body), workers=3) as in_threads,
     ):
         next(iter(loader))
         next(iter(in_threads))

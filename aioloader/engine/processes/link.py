@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aioloader.batch.arena import Arena
+    from aioloader.engine.processes.recipe import PackedRecipe
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -44,6 +45,9 @@ class Link:
         self.started_at = monotonic()
         self.pid = 0
         self.recipes: set[int] = set()
+        """Those it was sent, by number."""
+        self.loaded: set[int] = set()
+        """Those it says it has loaded."""
         self.fields: dict[int, Arena] = {}
         self.streams: set[int] = set()
         self.outstanding: dict[int, dict[int, float]] = {}
@@ -100,6 +104,20 @@ class Link:
     def send(self, kind: ToChild, message: object) -> None:
         """On the loop; lost where the child has died, which is told apart."""
         self._frames.send(kind, pickled(message))
+
+    def teach(self, recipe: PackedRecipe) -> None:
+        """Send a loader's recipe, once."""
+        if recipe.number not in self.recipes:
+            self.recipes.add(recipe.number)
+            self.send(ToChild.JOB, (recipe.number, recipe.payload, recipe.seed))
+
+    def forget(self, recipe: int) -> None:
+        """That loader's store, decoder and slabs may go."""
+        if recipe in self.recipes:
+            self.recipes.discard(recipe)
+            self.loaded.discard(recipe)
+            self.fields.pop(recipe, None)
+            self.send(ToChild.FORGET, recipe)
 
     def send_fields(self, recipe: int, arena: Arena, message: dict[str, Any]) -> None:
         """The loader's slabs: their descriptor goes beside the frame."""

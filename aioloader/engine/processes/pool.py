@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aioloader.engine.processes.facts import unpack_breakdown, unpack_error, unpack_spec
+from aioloader.engine.processes.introduction import Introduction
 from aioloader.engine.processes.link import Link, exit_text, reap_all
 from aioloader.engine.processes.shares import shares
 from aioloader.engine.processes.wire import Done, ToChild, ToParent, as_dict, unpack_arrived
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aioloader.engine.processes.pool_stream import PoolStream
+    from aioloader.engine.processes.recipe import PackedRecipe
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class ProcessPool:
         self._cache_of_ended = CacheCounts()
         self._wanted = 0
         self._streams: dict[int, PoolStream] = {}
+        self._introductions: list[Introduction] = []
         self._threads = DaemonThreads("aioloader-spawn", max_threads=2)
         self._tasks: set[asyncio.Task[None]] = set()
         self._barren_deaths = 0
@@ -70,6 +73,22 @@ class ProcessPool:
         link = Link(self._on_frame, self._on_end)
         self._spawn_task(self._start(link))
         return link
+
+    async def introduce(self, recipe: PackedRecipe, workers: int, patience_s: float) -> None:
+        """Have at least ``workers`` processes that have loaded ``recipe``.
+
+        Raises `NotIntroducedError` where they cannot, or import what takes seconds, or not within ``patience_s``.
+        """
+        if not self._streams:
+            self._barren_deaths = 0
+        introduction = Introduction(recipe, workers, lambda: self.links)
+        self._introductions.append(introduction)
+        try:
+            self.want(workers)
+            introduction.look()
+            await introduction.wait(patience_s)
+        finally:
+            self._introductions.remove(introduction)
 
     def attach(self, stream: PoolStream) -> None:
         """Serve ``stream`` from now on."""
@@ -93,10 +112,7 @@ class ProcessPool:
     def forget(self, recipe: int) -> None:
         """A loader was closed: its store, decoder and slabs may go."""
         for link in self.links:
-            if recipe in link.recipes:
-                link.recipes.discard(recipe)
-                link.fields.pop(recipe, None)
-                link.send(ToChild.FORGET, recipe)
+            link.forget(recipe)
 
     def share_limits(self) -> None:
         """Each process hears of its share, those that are starting when they are up."""
@@ -170,8 +186,13 @@ class ProcessPool:
             self._rss_bytes = max(self._rss_bytes, int(facts["rss_bytes"]))
             for name in facts["heavy"]:
                 self._heavy[str(name)] = max(self._heavy.get(str(name), 0.0), float(facts["loaded_s"]))
+            link.loaded.add(int(facts["recipe"]))
+            for introduction in self._introductions:
+                introduction.on_loaded(int(facts["recipe"]), facts)
             return
         link.is_up = True
+        for introduction in self._introductions:
+            introduction.look()
         self._started_s.append(asyncio.get_running_loop().time() - link.started_at)
         self.share_limits()
         self.dispatch_all()
@@ -183,6 +204,8 @@ class ProcessPool:
 
     def _on_unloadable(self, link: Link, facts: dict[str, Any]) -> None:
         link.recipes.discard(int(facts["recipe"]))  # the next stream tries again: the module may be there by then
+        for introduction in self._introductions:
+            introduction.on_unloadable(int(facts["recipe"]), str(facts["error"]))
         for stream in list(self._streams.values()):
             if stream.recipe_number == int(facts["recipe"]):
                 error = OptionError(
@@ -212,6 +235,8 @@ class ProcessPool:
             self.links.remove(link)
             await self._threads.run(link.reap, 0.0)
             link.close()
+            for introduction in self._introductions:
+                introduction.fail(f"worker processes did not start: {error}")
             for stream in list(self._streams.values()):
                 stream.break_with(error)
 
@@ -231,6 +256,8 @@ class ProcessPool:
             self.links.remove(link)
             return
         self.deaths += 1
+        for introduction in self._introductions:
+            introduction.on_death(link, code)
         if not any(number in self._streams for number, _ in suspects):  # else it leads to a sample's name
             self._barren_deaths += 1
         most = max(_DEATHS_IN_A_ROW, 2 * self._wanted)  # all killed at one moment are not a row
@@ -249,6 +276,8 @@ class ProcessPool:
                 f"{self._barren_deaths} worker processes died one after another and none finished a sample; the last "
                 f"ended with {exit_text(code)}. See what they printed, or use_multiprocessing=False."
             )
+            for introduction in self._introductions:
+                introduction.fail(f"worker processes did not start: {error}")
             for stream in list(self._streams.values()):
                 stream.break_with(error)
         for stream in list(self._streams.values()):

@@ -22,6 +22,11 @@ class PoolStream(Protocol):
     body_bytes: int
 
     @property
+    def body_limit(self) -> int | None:
+        """Bytes of its bodies in each process; None where only the process's own bound holds."""
+        ...
+
+    @property
     def has_suspects(self) -> bool:
         """Whether a sample waits for a process of its own."""
         ...

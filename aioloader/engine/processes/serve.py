@@ -48,12 +48,12 @@ for the same CPU a sample (docs/notes/engine.md)."""
 class _Running:
     """A stream in this child."""
 
-    def __init__(self, share: Share, worker: Worker, recipe: int, origin: str, requests: Account) -> None:
+    def __init__(self, share: Share, worker: Worker, recipe: int, requests: Account, bodies: Account) -> None:
         self.requests = requests
+        self.bodies = bodies
         self.share = share
         self.worker = worker
         self.recipe = recipe
-        self.origin = origin
         self.task: asyncio.Task[None] | None = None
 
 
@@ -133,6 +133,7 @@ class Child:
             in_json(
                 {
                     "pid": os.getpid(),
+                    "recipe": number,
                     "loaded_s": monotonic() - started,
                     "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                     "heavy": heavy,
@@ -177,6 +178,10 @@ class Child:
                 running.requests.set_limit(requests)
                 running.worker.set_concurrency(requests)
                 running.worker.go_on()
+        for number, nbytes in message["bodies"].items():
+            running = self._streams.get(number)
+            if running is not None:
+                running.bodies.set_limit(nbytes)
 
     def _origin(self, origin: str) -> Budget:
         return self._origins.setdefault(origin, Budget(1))
@@ -206,7 +211,7 @@ class Child:
             is_ending=lambda: False,
             may_read_now=message["is_strict"],  # else each sample's slot is asked for: one at a time would wait
         )
-        running = _Running(share, worker, message["recipe"], origin, requests)
+        running = _Running(share, worker, message["recipe"], requests, bodies)
         self._streams[number] = running
         if not worker.is_inline:
             self._threads.add(worker, 1)

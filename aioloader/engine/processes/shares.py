@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def shares(streams: Collection[PoolStream], processes: int) -> list[dict[str, Any]]:
-    """What each of ``processes`` may hold: requests by origin and by stream, and bytes of bodies.
+    """What each of ``processes`` may hold: requests by origin and by stream, and bytes of bodies in all and by stream.
 
     The shares of those that are starting are kept for them: handed to others they could not be taken back before
     the requests in flight have ended, and there would be more than the user allowed.
@@ -33,6 +33,7 @@ def shares(streams: Collection[PoolStream], processes: int) -> list[dict[str, An
             "origins": {origin: share[place] for origin, share in by_origin.items() if share[place]},
             "streams": {number: share[place] for number, share in by_stream.items() if share[place]},
             "body_bytes": max(body_bytes // processes, 1),
+            "bodies": {stream.number: stream.body_limit for stream in streams if stream.body_limit is not None},
         }
         for place in range(processes)
     ]

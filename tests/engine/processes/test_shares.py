@@ -23,6 +23,7 @@ class Wish:
     concurrency: int
     workers: int
     body_bytes: int = 1000
+    body_limit: int | None = None
 
 
 @given(total=st.integers(0, 10_000), parts=st.integers(1, 64))

@@ -12,7 +12,7 @@ from aioloader.engine.iterate import AsyncEpochIterator, EpochIterator
 from aioloader.engine.job import Job
 from aioloader.engine.ledger import Ledger, LedgerEntry, read_skip_list
 from aioloader.engine.session import Session
-from aioloader.engine.shared import PROCESS_BODY_BYTES
+from aioloader.engine.shared import process_body_bytes
 from aioloader.engine.workspace import Workspace
 from aioloader.errors import EmptyDatasetError, OptionError
 from aioloader.monitor.cache_forecast import CacheForecast
@@ -279,7 +279,7 @@ class _Base:
         slab_bytes, options = self._job.workspace.bound_bytes, self._job.options
         writers = options.workers if options.use_multiprocessing else 1
         to_write = 0 if self._forecast is None else WAITING_BYTES * writers
-        return slab_bytes and slab_bytes + (options.body_bytes or PROCESS_BODY_BYTES) + to_write
+        return slab_bytes and slab_bytes + (options.body_bytes or process_body_bytes()) + to_write
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._data!r}, batch_size={self.batch_size}, decode={self._job.decoder!r})"

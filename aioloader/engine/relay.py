@@ -7,7 +7,7 @@ import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from aioloader.engine.shared import PROCESS_BODY_BYTES
+from aioloader.engine.shared import process_body_bytes
 from aioloader.monitor.timeline import Settings
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Relay:
     def _share_bodies(self) -> None:
         stream = self._streams[-1]
         held = sum(before.body_bytes_held for before in self._streams[:-1])
-        stream.set_body_bytes(max((stream.job.options.body_bytes or PROCESS_BODY_BYTES) - held, 1))
+        stream.set_body_bytes(max((stream.job.options.body_bytes or process_body_bytes()) - held, 1))
 
     def _end_passed(self, stream: Stream) -> None:
         if not self.is_closed:  # else it is among those that `_end_all` ends

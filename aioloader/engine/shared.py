@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import cache
 
 from aioloader.engine.budget import Budget
 from aioloader.engine.lanes import DecodeThreads
 from aioloader.engine.processes.pool import ProcessPool
 from aioloader.monitor.lag import LoopLag
+from aioloader.runtime.machine import available_bytes
 
-PROCESS_BODY_BYTES = 512_000_000
-"""Bytes of fetched bodies that wait for a decoder, all loaders together, unless a loader sets ``max_memory``."""
+_MOST_BODY_BYTES = 512_000_000
+_MEMORY_SHARE = 4
+
+
+@cache
+def process_body_bytes() -> int:
+    """Bytes of fetched bodies that wait for a decoder, all loaders together, unless a loader sets ``max_memory``: one
+    part in four of the memory that was available when it was first asked for, and no more than 512 MB."""
+    return max(min(_MOST_BODY_BYTES, available_bytes() // _MEMORY_SHARE), 1)
 
 
 class Shared:
@@ -22,7 +31,7 @@ class Shared:
         self.users = 0  # guarded by _lock
         self.ended = False
         self.threads = DecodeThreads()
-        self.bodies = Budget(PROCESS_BODY_BYTES)
+        self.bodies = Budget(process_body_bytes())
         self._origins: dict[str, Budget] = {}
         self._pool: ProcessPool | None = None
         self.lag = LoopLag()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ _PAYS: Final = 1.05
 _WORTH_S: Final = 4.0
 """Seconds of work that must be left: processes take half a second of every core to start, more with heavy imports."""
 _LEAST_INTERPRETER: Final = 0.75
+_SPANS_BEFORE, _SPANS_AFTER = 2, 3
+"""So many spans must speak for processes before they are tried, and are looked at before they are judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +28,21 @@ class Wish:
 
 
 class KindChoice:
-    """Told of spans in which nothing was changed. One trial an epoch at most; what a trial found holds for the run
-    unless the rate of threads turns out to be another later."""
+    """Told of spans in which nothing was changed. One trial an epoch at most: processes that do not pay are given up at
+    once, and for the run."""
 
     def __init__(self) -> None:
-        self._threads_per_s = 0.0
+        self._rates: list[float] = []  # samples a second of the latest spans: that speak for processes, or are theirs
+        self._threads_per_s = 0.0  # while processes are on trial
         self._threads = 1
         self._tried_in: int | None = None  # the epoch
         self.refused = ""
         """Why there are no processes; "" where nothing stands against them."""
+
+    @property
+    def is_considering(self) -> bool:
+        """Whether more spans of the same settings are needed to decide."""
+        return bool(self._rates)
 
     def refuse(self, reason: str) -> None:
         """Processes cannot be had; threads it is."""
@@ -41,33 +50,45 @@ class KindChoice:
 
     def observe(self, load: Load, *, epoch: int, samples_left: int, is_settled: bool) -> Wish | None:
         """What to go on with, or None. ``is_settled``: whether the requests in flight are not being changed."""
-        per_s = load.span.per_s("decoded")
         if load.settings.use_multiprocessing:
-            return self._judge(load, per_s)
-        if self.refused or load.cores < 2 or self._tried_in == epoch or not is_settled:
+            return self._judge(load)
+        speaks_for = is_settled and not self.refused and self._tried_in != epoch and self._one_interpreter_limits(load)
+        if not speaks_for:
+            self._rates.clear()
             return None
-        if not self._one_interpreter_limits(load) or per_s <= 0 or samples_left < _WORTH_S * per_s:
+        self._rates.append(load.span.per_s("decoded"))
+        if len(self._rates) < _SPANS_BEFORE:
+            return None
+        per_s = median(self._rates)
+        workers = max(load.cores - int(load.consumer_cores), 1)
+        self._rates.clear()
+        if workers < 2 or samples_left < _WORTH_S * per_s:
             return None
         self._tried_in = epoch
         self._threads_per_s, self._threads = per_s, load.settings.workers
-        workers = max(load.cores - int(load.consumer_cores), 1)
-        if workers < 2:
-            return None
         return Wish(True, workers, _reason(load, per_s))
 
     def _one_interpreter_limits(self, load: Load) -> bool:
         ours = load.own_cores - load.consumer_cores
         is_limit = load.is_in_turn or load.loop_is_busy or (load.lanes_are_busy and load.settings.workers == 1)
-        return not load.is_fed and is_limit and ours >= _LEAST_INTERPRETER and load.has_spare_cores
+        return load.cores > 1 and not load.is_fed and is_limit and ours >= _LEAST_INTERPRETER and load.has_spare_cores
 
-    def _judge(self, load: Load, per_s: float) -> Wish | None:
-        before_per_s, self._threads_per_s = self._threads_per_s, 0.0
-        if not before_per_s or load.is_fed:
+    def _judge(self, load: Load) -> Wish | None:
+        if not self._threads_per_s:
             return None
-        gain = per_s / before_per_s
+        if load.is_fed:
+            self._threads_per_s = 0.0
+            self._rates.clear()
+            return None
+        self._rates.append(load.span.per_s("decoded"))
+        if len(self._rates) < _SPANS_AFTER:
+            return None
+        gain = median(self._rates) / self._threads_per_s
+        self._threads_per_s = 0.0
+        self._rates.clear()
         if gain >= _PAYS:
             return None
-        self.refused = f"processes gave {gain:.2f} times the rate"
+        self.refused = f"they gave {gain:.2f} times the rate of threads"
         return Wish(False, self._threads, f"worker processes gave {gain:.2f} times the rate of threads")
 
 

@@ -129,6 +129,8 @@ class Tuner:
                 self.settings = replace(self.settings, use_multiprocessing=wish.use_multiprocessing, workers=workers)
                 self._note("use_multiprocessing", wish.use_multiprocessing, f"{wish.reason}: workers={workers}")
                 return True
+            if self._kind.is_considering:
+                return False
         if "workers" not in self.fixed and not self.settings.use_multiprocessing:
             lanes = self._lanes.observe(load)
             if lanes is not None:

@@ -13,7 +13,7 @@ from aioloader.engine.processes.in_flight import describe
 from aioloader.engine.processes.shares import stream_shares
 from aioloader.engine.processes.suspects import Suspects, poison_error
 from aioloader.engine.processes.wire import ToChild
-from aioloader.engine.shared import PROCESS_BODY_BYTES
+from aioloader.engine.shared import process_body_bytes
 from aioloader.engine.state import StreamState
 from aioloader.engine.stream import Stream
 from aioloader.errors import OptionError
@@ -55,7 +55,7 @@ class ProcessStream(Stream):
         self.number = next(_numbers)
         self.recipe_number = recipe.number
         self.origin = job.store.origin
-        self.body_bytes = options.body_bytes or PROCESS_BODY_BYTES
+        self.body_bytes = options.body_bytes or process_body_bytes()
         self._find_pool = find_pool
         self._is_strict = options.order == "strict"
         self._run_length = min(max(job.plan.batch_size // options.workers, _SHORTEST_RUN), _LONGEST_RUN)

@@ -1,0 +1,118 @@
+"""The knobs of a real loader: what the tuner wants is done, and the verdict names what was built into the run."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import aioloader as al
+from aioloader.serve.manners import Manners
+from aioloader.serve.thread import serve_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+N = 1200
+BATCH_SIZE = 20
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Objects that hold their own number."""
+    root = tmp_path_factory.mktemp("objects")
+    for index in range(N):
+        (root / f"{index:05d}.bin").write_bytes(index.to_bytes(8, "little"))
+    return root
+
+
+def number(data: bytes) -> np.ndarray[Any, Any]:
+    return np.frombuffer(data, np.int64)
+
+
+def loader_of(url: str, decode: Any = number, **options: Any) -> al.Loader:
+    data = al.from_samples([(f"{index:05d}.bin", index) for index in range(N)], root=url)
+    return al.Loader(data, decode=decode, batch_size=BATCH_SIZE, **options)
+
+
+def numbers(loader: al.Loader, pause_s: float = 0.0) -> Iterator[int]:
+    for batch in loader:
+        time.sleep(pause_s)
+        yield from batch[0][:, 0].tolist()
+
+
+def test_workers_that_the_tuner_wants_take_over_in_mid_epoch_and_are_told(objects: Path) -> None:
+    with serve_in_thread(objects, Manners(latency_s=0.005)) as server, loader_of(server.url, concurrency=8) as loader:
+        loader._tuner.settings = replace(loader.settings, use_multiprocessing=True, workers=2)
+        kinds: set[bool] = set()
+        seen: list[int] = []
+        while not any(kinds):  # an epoch may be over before two interpreters are there
+            for found in numbers(loader, 0.02):
+                seen.append(found)
+                kinds.add(bool(loader.timeline.moments and loader.timeline.moments[-1].settings.use_multiprocessing))
+        assert seen == list(range(N)) * (len(seen) // N)
+        assert loader.stats().engine.processes == 2
+        loader._tuner.settings = replace(loader.settings, use_multiprocessing=False, workers=1)
+        assert list(numbers(loader, 0.02)) == list(range(N))
+        assert loader.timeline.moments[-1].settings.use_multiprocessing is False
+
+
+def test_a_decoder_that_cannot_be_sent_stays_in_threads_and_the_report_says_why(objects: Path) -> None:
+    lock = threading.Lock()
+
+    def locked(data: bytes) -> np.ndarray[Any, Any]:
+        with lock:
+            return number(data)
+
+    with serve_in_thread(objects, Manners(latency_s=0.005)) as server, loader_of(server.url, locked) as loader:
+        loader._tuner.settings = replace(loader.settings, use_multiprocessing=True, workers=2)
+        assert list(numbers(loader, 0.02)) == list(range(N))
+        assert not loader.settings.use_multiprocessing
+        assert "cannot be pickled" in loader.changes[-1].reason
+        assert "cannot be pickled" in loader.report()
+
+
+def test_more_batches_may_wait_where_the_tuner_says_so(objects: Path) -> None:
+    with serve_in_thread(objects) as server, loader_of(server.url) as loader:
+        loader._tuner.settings = replace(loader.settings, max_queue_size=16)
+        assert list(numbers(loader, 0.03)) == list(range(N))
+        assert loader.stats().queue_peak == 16
+
+
+@pytest.mark.parametrize("use_multiprocessing", [False, True])
+def test_few_requests_at_a_long_latency_are_the_limit(objects: Path, *, use_multiprocessing: bool) -> None:
+    with (
+        serve_in_thread(objects, Manners(latency_s=0.05)) as server,
+        loader_of(server.url, concurrency=8, use_multiprocessing=use_multiprocessing) as loader,
+    ):
+        for _ in zip(range(400), numbers(loader), strict=False):
+            pass
+        verdict = loader.verdict()
+        assert verdict.limit in ("network latency", "network bandwidth")  # a busy machine makes a queue of it
+        assert verdict.figures["in_flight"] == pytest.approx(8, rel=0.25)
+        assert verdict.figures["data_wait_share"] > 0.8
+        assert verdict.keras["workers"] == pytest.approx(8, abs=3)
+        assert verdict.sentence in loader.report()
+        assert json.loads(json.dumps(verdict.as_dict()))["limit"] == verdict.limit
+
+
+def test_a_slow_consumer_is_the_limit_itself(objects: Path) -> None:
+    with serve_in_thread(objects) as server, loader_of(server.url) as loader:
+        for _ in zip(range(400), numbers(loader, 0.1), strict=False):
+            pass
+        verdict = loader.verdict()
+        assert (verdict.limit, verdict.knob, verdict.gain) == ("consumer", "", 1.0)
+        assert verdict.figures["consumer_per_s"] <= BATCH_SIZE / 0.1
+
+
+def test_before_anything_was_read_the_verdict_says_so(objects: Path) -> None:
+    with loader_of(str(objects)) as loader:
+        assert loader.verdict().limit == "startup"
+        assert len(loader.timeline) == 0
+        assert loader.changes == ()

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from aioloader.monitor.stats import Counters
     from aioloader.types import InformedStore, SampleRef
 
+_FETCHED_IN_A_ROW = 64
+"""A store that answers without waiting (memory) would never let anything else on the loop have its turn."""
 _INLINE_RUN = 16
 """Samples that are decoded on the loop in one go; then requests get their turn."""
 
@@ -80,6 +82,7 @@ class Worker:
         self._begun = 0  # fetchers
         self._in_line = asyncio.Lock()
         self._line_length = 0
+        self._in_a_row = 0
         self.starved = False
         """Whether fetchers wait for more to be allowed: `go_on` wakes them."""
         self._sizes = BodySizes(body_bytes)
@@ -170,6 +173,10 @@ class Worker:
                     break  # the consumer moved between the two looks
                 await self._more.wait()
             await self._fetch_or_fail(ticket)
+            self._in_a_row += 1
+            if self._in_a_row >= _FETCHED_IN_A_ROW:
+                self._in_a_row = 0
+                await asyncio.sleep(0)
         self._begun -= 1
 
     async def _fetch_or_fail(self, ticket: int, *, is_rescue: bool = False) -> None:

@@ -14,6 +14,7 @@ import pytest
 import aioloader as al
 from aioloader.serve.manners import Manners
 from aioloader.serve.thread import serve_in_thread
+from aioloader.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,3 +117,15 @@ def test_before_anything_was_read_the_verdict_says_so(objects: Path) -> None:
         assert loader.verdict().limit == "startup"
         assert len(loader.timeline) == 0
         assert loader.changes == ()
+
+
+def test_a_store_that_never_waits_leaves_the_loop_its_turns() -> None:
+    store = MemoryStore({f"{index:05d}.bin": index.to_bytes(8, "little") for index in range(N)})
+    data = al.from_samples([(f"{index:05d}.bin", index) for index in range(N)], store=store)
+    with al.Loader(data, decode=number, batch_size=BATCH_SIZE) as loader:
+        until_s = time.monotonic() + 2.0
+        for _ in loader.epochs(10**6):
+            if time.monotonic() > until_s:
+                break
+        assert loader.stats().engine.loop_lag.max_s < 1.0
+        assert len(loader.timeline) > 2

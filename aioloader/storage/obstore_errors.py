@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9._-]{1,64})</Code>")
-_METADATA_SERVICE = re.compile(r"169\.254\.\d+\.\d+|metadata\.google\.internal|metadata/computeMetadata")
+_METADATA_SERVICE = re.compile(r"169\.254\.\d+\.\d+|metadata\.google\.internal|/computeMetadata/v1/instance/")
 
 CREDENTIALS_HINT: Final = (
     "Check which credentials the environment or profile gives, and what they may read; "

@@ -416,7 +416,8 @@ async def _asked_once(server: FakeS3, store: Any) -> None:
 
 def google_machine(server: FakeS3, patch: pytest.MonkeyPatch) -> GCSStore:
     """A store whose tokens obstore gets from the machine's metadata service."""
-    patch.setenv("GCE_METADATA_HOST", server.url.removeprefix("http://"))
+    for name in ("HOST", "IP"):  # asked in turn
+        patch.setenv(f"GCE_METADATA_{name}", server.url.removeprefix("http://"))
     return GCSStore(endpoint=server.url).at("gs://bbb")
 
 
@@ -451,6 +452,7 @@ async def test_a_metadata_service_that_never_gave_a_token_is_not_waited_for(monk
             await store.get("0000.bin")
         assert caught.value.attempts == 1
         assert not caught.value.is_transient
+        assert server.asked_for_credentials == 4  # at both addresses, and once more anew
         await store.aclose()
 
 

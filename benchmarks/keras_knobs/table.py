@@ -18,7 +18,7 @@ TITLES = {
     "epochs": "Milliseconds an epoch of 5 batches that cost nothing",
     "gap": "A batch takes 60 ms to load: what says that the model waits?",
     "processes": "What `use_multiprocessing=True` costs and brings",
-    "duplicates": "Does each batch come once? (40 batches, max_queue_size=10, first `fit` of a model, 2 epochs, no shuffle)",
+    "duplicates": "Does each batch come once? (first `fit` of a model, 40 batches, max_queue_size=10, no shuffle)",
     "loaders": "Samples a second through `fit`, from a bucket with latency, no decoding",
 }
 

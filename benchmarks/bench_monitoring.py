@@ -122,8 +122,9 @@ def main() -> None:
     print(f"watched over not watched, by pairs: median {median(ratios):.4f}, 90 % interval {low:.4f} to {high:.4f}")
     cpu_us, wall_us = ([1e6 * taken for taken in beats] for beats in (switch.cpu_s, switch.wall_s))
     print(
-        f"{len(cpu_us)} beats, {1 / EVERY_S:.0f} a second: {median(cpu_us):.0f} µs of CPU each ({median(wall_us):.0f} by the "
-        f"wall, at most {max(wall_us):.0f}): {sum(switch.cpu_s) / len(cpu_us) / EVERY_S:.3%} of a core"
+        f"{len(cpu_us)} beats, {1 / EVERY_S:.0f} a second: {median(cpu_us):.0f} µs of CPU each "
+        f"({median(wall_us):.0f} by the wall, at most {max(wall_us):.0f}): "
+        f"{sum(switch.cpu_s) / len(cpu_us) / EVERY_S:.3%} of a core"
     )
 
 

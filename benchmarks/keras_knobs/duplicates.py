@@ -44,16 +44,19 @@ class Snapshots(keras.callbacks.Callback):  # type: ignore[misc, name-defined]  
 def measure(repeats: int) -> Table:
     """The same in every round, so one."""
     rows = []
-    for workers in (1, 2, 4):
+    for workers, is_built in ((1, False), (2, False), (4, False), (4, True)):
         layer = Counted()
         model = keras.Sequential([keras.Input((FEATURES,)), layer, keras.layers.Dense(1)])
         model.compile("sgd", "mse")
         snapshots = Snapshots(layer)
         data = Batches(COUNT, workers=workers, max_queue_size=10)
+        if is_built:
+            model.test_on_batch(*data[0])
+            layer.seen.assign(np.zeros(COUNT))
         model.fit(data, epochs=EPOCHS, verbose=0, shuffle=False, callbacks=[snapshots])
         said = "; ".join(
             f"epoch {number}: {int((counts > 1).sum())} twice, {int((counts == 0).sum())} never"
             for number, counts in enumerate(snapshots.epochs, 1)
         )
-        rows.append([str(workers), said])
-    return Table("duplicates", ["workers", "batches trained on"], rows)
+        rows.append([str(workers), "after `test_on_batch`" if is_built else "new", said])
+    return Table("duplicates", ["workers", "model", "batches trained on"], rows)

@@ -31,7 +31,7 @@ ONCE = ("loaders",)
 """Parts that one backend is enough for."""
 
 
-def measured(backend: str, parts: Sequence[str], repeats: int, timeout_s: float) -> dict[str, Table]:
+def measured(backend: str, parts: Sequence[str], repeats: int, patience_s: float, timeout_s: float) -> dict[str, Table]:
     """What a process of ``backend`` measured until it was done, or until ``timeout_s``."""
     here = Path(__file__).parent
     paths = [str(here), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -41,7 +41,8 @@ def measured(backend: str, parts: Sequence[str], repeats: int, timeout_s: float)
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONWARNINGS": "ignore",
     }
-    command = [sys.executable, str(here / "keras_knobs" / "child.py"), ",".join(parts), str(repeats)]
+    child = here / "keras_knobs" / "child.py"
+    command = [sys.executable, str(child), ",".join(parts), str(repeats), str(patience_s)]
     started = perf_counter()
     try:
         # Its complaints would drown the table; what a part failed with is in its answer.
@@ -55,7 +56,7 @@ def measured(backend: str, parts: Sequence[str], repeats: int, timeout_s: float)
         answer = json.loads(line)
         print(f"{backend} {answer['part']}: {answer.pop('seconds'):.0f} s", file=sys.stderr)
         if "failed" in answer:
-            tables[answer["part"]] = Table(answer["part"], ["failed"], [[answer["failed"]]])
+            tables[answer["part"]] = Table(answer["part"], ["failed"], [[answer["failed"]]], {}, answer["others_share"])
         else:
             tables[answer["part"]] = Table(**answer)
     for part in parts:
@@ -80,6 +81,7 @@ def main() -> None:
     installed = [name for name, module in BACKENDS.items() if find_spec(module) is not None]
     options.add_argument("--backends", default=",".join(installed), help="default: those that are installed")
     options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--patience", type=float, default=0.0, help="seconds a part may wait for a quiet machine")
     options.add_argument("--timeout", type=float, default=600.0, help="seconds a backend may take")
     options.add_argument("--out", type=Path, help="where the tables go as well; raw figures beside them as .json")
     chosen = options.parse_args()
@@ -87,17 +89,15 @@ def main() -> None:
     if unknown := set(parts) - set(TITLES):
         options.error(f"--parts: no {', '.join(sorted(unknown))}; there are {', '.join(TITLES)}")
     started = perf_counter()
-    load_before = os.getloadavg()[0]
     by_part: dict[str, dict[str, Table]] = {part: {} for part in parts}
     backends = chosen.backends.split(",")
     for backend in backends:
         asked = [part for part in parts if part not in ONCE or backend == backends[0]]
-        for part, table in measured(backend, asked, chosen.repeats, chosen.timeout).items():
+        for part, table in measured(backend, asked, chosen.repeats, chosen.patience, chosen.timeout).items():
             by_part[part][backend] = table
     text = "\n\n".join(markdown(part, tables) for part, tables in by_part.items())
-    load = f"load of the machine {load_before:.1f} before, {os.getloadavg()[0]:.1f} after"
     taken = f"{perf_counter() - started:.0f} s"
-    text += f"\n\n{chosen.repeats} interleaved rounds (2 of `threads`); {versions()}; {taken}; {load}"
+    text += f"\n\n{chosen.repeats} interleaved rounds (2 of `threads`); {versions()}; {taken}"
     print(text)
     if chosen.out is not None:
         chosen.out.write_text(text + "\n")

@@ -32,6 +32,8 @@ class Table:
     rows: list[list[str]]
     figures: Mapping[str, list[float]] = field(default_factory=dict)
     """What was measured, case by case, in the order of rounds."""
+    others_share: float = 0.0
+    """Of the machine, taken by neither this benchmark nor an idle core meanwhile."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -50,4 +52,5 @@ def markdown(part: str, by_backend: Mapping[str, Table]) -> str:
     lines = [f"### {part}: {TITLES[part]}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for backend, table in by_backend.items():
         lines += ["| " + " | ".join([backend, *row]) + " |" for row in table.rows]
-    return "\n".join(lines)
+    shares = ", ".join(f"{backend} {table.others_share:.0%}" for backend, table in by_backend.items())
+    return "\n".join([*lines, "", f"Others' share of the machine meanwhile: {shares}."])

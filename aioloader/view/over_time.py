@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aioloader.monitor.timeline import Span
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aioloader.monitor.timeline import Moment, Span, Timeline
+    from aioloader.monitor.timeline import Moment, Timeline
 
 
 class OverTime:
@@ -21,6 +23,19 @@ class OverTime:
         self.edges = [span.first.at_s - self.start_s for span in spans]
         if spans:
             self.edges.append(spans[-1].last.at_s - self.start_s)
+
+    def around(self, index: int, margin_s: float) -> Span:
+        """Span ``index`` with what lies within ``margin_s`` before and after it."""
+        first, last = self.spans[index].first, self.spans[index].last
+        for span in reversed(self.spans[:index]):
+            if self.spans[index].first.at_s - span.first.at_s > margin_s:
+                break
+            first = span.first
+        for span in self.spans[index + 1 :]:
+            if span.last.at_s - self.spans[index].last.at_s > margin_s:
+                break
+            last = span.last
+        return Span(first, last)
 
     def since_start(self, at_s: float) -> float:
         """A time of the same clock in seconds since the start; what was earlier was at the start."""
@@ -50,5 +65,5 @@ class OverTime:
         return list(zip(self.edges, [*values, *values[-1:]], strict=True)) if values else []
 
     def settings(self, value: Callable[[Moment], float]) -> list[tuple[float, float]]:
-        """A figure of each moment as the points of a stepped line."""
-        return self.points([value(span.first) for span in self.spans])
+        """A setting of each span as the points of a stepped line: a moment is noted before what it leads to is set."""
+        return self.points([value(span.last) for span in self.spans])

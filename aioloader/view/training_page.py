@@ -155,8 +155,9 @@ def _decoding(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
         Layer("decoding", [a + b for a, b in zip(decode, child_decode, strict=True)]),
         Layer("fetching", [a + b for a, b in zip(loop, child_loop, strict=True)]),
         Layer("all else in this process", [max(a - b - c, 0.0) for a, b, c in zip(own, loop, decode, strict=True)]),
-        Layer("idle", over_time.rates("idle_s")),
+        Layer("idle", over_time.rates("idle_s"), is_quiet=True),
     ]
+    layers = [layer for layer in layers if any(layer.values)]
     return Section(
         "Decoding and CPU",
         "Decoders at work against how many there are; and what the cores did. All else is the model, where it runs on "
@@ -171,7 +172,7 @@ def _decoding(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
                 y=count_of("decoders"),
                 events=_events(over_time, changes, "workers", "use_multiprocessing"),
             ),
-            area_chart("Cores in use", over_time.edges, [layer for layer in layers if any(layer.values)], y=_CORES),
+            area_chart("What the cores did", over_time.edges, layers, y=_CORES),
         ],
     )
 
@@ -223,7 +224,7 @@ def _errors(stats: LoaderStats, over_time: OverTime) -> Section:
     rates = {shown: over_time.rates(name) for name, shown in names.items()}
     lines = [Series(name, over_time.points(values), is_stepped=True) for name, values in rates.items() if any(values)]
     if lines:
-        parts.append(line_chart("Trouble over time", lines, y=_PER_S))
+        parts.append(line_chart(f"Over time: {', '.join(line.name for line in lines)}", lines, y=_PER_S))
     sentence = "What went wrong, and was repeated or replaced." if parts else "Nothing failed and nothing was repeated."
     return Section("Errors, repetitions, refusals", sentence, parts)
 
@@ -235,7 +236,7 @@ def _knobs(over_time: OverTime, changes: Sequence[KnobChange], knobs: Mapping[st
             [TIME.write(over_time.since_start(change.at_s)), f"{change.knob}={change.value}", change.reason]
             for change in changes
         ]
-        parts.append(table(["after", "set", "because"], rows))
+        parts.append(table(["after", "set", "because"], rows, numeric=[0]))
     sentence = "The values at the end; (auto) ones were set by measurement" + (
         ", each change with its reason." if changes else ", and were not changed."
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
 from aioloader.monitor.timeline import Span
 
@@ -12,12 +13,18 @@ if TYPE_CHECKING:
     from aioloader.monitor.timeline import Moment, Timeline
 
 
+MOST_SPANS: Final = 256
+
+
 class OverTime:
     """The spans of a run in seconds since its first moment. Rates are a second of the clock, so that an area is what
     was counted, also where no epoch was open for a while."""
 
-    def __init__(self, timeline: Timeline) -> None:
-        spans = [span for span in timeline.spans() if span.last.at_s > span.first.at_s]
+    def __init__(self, timeline: Timeline, most: int = MOST_SPANS) -> None:
+        """Moments are left out until there are no more than ``most`` spans: there are not more pixels to see them."""
+        moments = timeline.moments
+        kept = [*moments[: -1 : -(-len(moments) // most)], *moments[-1:]] if moments else []
+        spans = [Span(first, last) for first, last in pairwise(kept) if last.at_s > first.at_s]
         self.spans: Sequence[Span] = spans
         self.start_s = spans[0].first.at_s if spans else 0.0
         self.edges = [span.first.at_s - self.start_s for span in spans]
@@ -49,13 +56,13 @@ class OverTime:
         """By how much the sum ``name`` grew a second, for each span."""
         return [max(span.count(name), 0.0) / seconds for span, seconds in zip(self.spans, self.lengths(), strict=True)]
 
-    def held(self, name: str, room: Callable[[Span], float]) -> list[float]:
-        """``rates`` of a sum of seconds that is noted when something ends: what does not fit in a span (``room``
-        seconds of it) was before."""
+    def held(self, name: str, most: Callable[[Span], float]) -> list[float]:
+        """``rates`` of a sum of seconds that is noted when something ends: what is beyond ``most`` of a span (so many
+        at a time) was before it."""
         held, late = [], 0.0
         for span, seconds in zip(reversed(self.spans), reversed(self.lengths()), strict=True):
             found = max(span.count(name), 0.0) + late
-            fitting = min(found, room(span))
+            fitting = min(found, most(span) * seconds)
             late = found - fitting
             held.append(fitting / seconds)
         return held[::-1]

@@ -42,6 +42,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Seq
     return element("div", element("table", head, body), class_="scrolls", tabindex=0, role="region", aria_label="table")
 
 
+def folded(summary: str, part: Markup) -> Markup:
+    """``part``, shown when ``summary`` is clicked."""
+    return element("details", element("summary", text(summary)), part)
+
+
 def _section(section: Section) -> Markup:
     sentence = element("p", text(section.sentence, LONGEST_SENTENCE))
     return element("section", element("h2", text(section.heading)), sentence, *section.parts)

@@ -64,8 +64,7 @@ figcaption{{font-weight:600;margin-bottom:4px}}
 .d3.line{{stroke-dasharray:9 3 2 3}}
 .d4.line{{stroke-dasharray:4 2}}
 .dot{{fill:currentColor}}
-.area{{fill:currentColor;stroke:var(--background);stroke-width:.5;vector-effect:non-scaling-stroke}}
-.bar,.column{{fill:currentColor}}
+.area,.bar,.column{{fill:currentColor}}
 .column{{stroke:var(--background);stroke-width:1;vector-effect:non-scaling-stroke}}
 .whisker{{fill:none;stroke:var(--text);stroke-width:1.5;vector-effect:non-scaling-stroke}}
 .work{{fill:currentColor;fill-opacity:.55}}

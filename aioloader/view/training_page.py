@@ -9,7 +9,7 @@ from aioloader.view.areas import area_chart
 from aioloader.view.bins import histogram_chart
 from aioloader.view.lines import line_chart
 from aioloader.view.over_time import OverTime
-from aioloader.view.page import Section, page, table
+from aioloader.view.page import Section, folded, page, table
 from aioloader.view.quantity import BYTES_PER_S, SAMPLES_PER_S, SHARE, TIME, Quantity, Unit, count_of
 from aioloader.view.series import Event, Layer, Series
 from aioloader.view.waiting import busiest, where_seconds_went
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aioloader.monitor.verdict import Verdict
     from aioloader.view.markup import Markup
 
+_SHOWN_CHANGES = 12
 _CORES = Quantity("", (Unit("cores"),))
 _PER_S = Quantity("", (Unit("per s"),))
 
@@ -128,7 +129,7 @@ def _queue(over_time: OverTime) -> Section:
 
 
 def _requests(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
-    flying = over_time.held("fetch_s", lambda span: span.last.settings.concurrency * span.seconds)
+    flying = over_time.held("fetch_s", lambda span: span.last.settings.concurrency)
     bound = over_time.settings(lambda moment: float(moment.settings.concurrency))
     return Section(
         "Requests in flight",
@@ -148,7 +149,7 @@ def _requests(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
 
 
 def _decoding(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
-    busy = over_time.held("decode_s", lambda span: span.last.settings.workers * span.seconds)
+    busy = over_time.held("decode_s", lambda span: span.last.settings.workers)
     lanes = over_time.settings(lambda moment: float(moment.settings.workers))
     own, loop, decode = (over_time.rates(name) for name in ("process_cpu_s", "loop_cpu_s", "decode_cpu_s"))
     child_loop, child_decode = (over_time.rates(name) for name in ("child_loop_cpu_s", "child_decode_cpu_s"))
@@ -197,11 +198,10 @@ def _histogram(title: str, stage: StageStats) -> Markup:
 
 def _slowest(stats: LoaderStats) -> Section:
     rows = [[sample.key, human_time(sample.seconds), human_bytes(sample.nbytes)] for sample in stats.slowest]
-    return Section(
-        "Slowest keys",
-        "The samples whose bytes took longest to come.",
-        [table(["key", "time", "size"], rows, numeric=[1, 2])],
-    )
+    if not rows:
+        return Section("Slowest keys", "Nothing was fetched.", [])
+    parts = [table(["key", "time", "size"], rows, numeric=[1, 2])]
+    return Section("Slowest keys", "The samples whose bytes took longest to come.", parts)
 
 
 def _errors(stats: LoaderStats, over_time: OverTime) -> Section:
@@ -237,7 +237,8 @@ def _knobs(over_time: OverTime, changes: Sequence[KnobChange], knobs: Mapping[st
             [TIME.write(over_time.since_start(change.at_s)), f"{change.knob}={change.value}", change.reason]
             for change in changes
         ]
-        parts.append(table(["after", "set", "because"], rows, numeric=[0]))
+        listed = table(["after", "set", "because"], rows, numeric=[0])
+        parts.append(folded(f"All {len(rows)} changes", listed) if len(rows) > _SHOWN_CHANGES else listed)
     sentence = "The values at the end; (auto) ones were set by measurement" + (
         ", each change with its reason." if changes else ", and were not changed."
     )

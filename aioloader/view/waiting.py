@@ -41,16 +41,18 @@ def busiest(span: Span) -> str:
     return name if shares[name] >= _BUSY else UNKNOWN
 
 
+def _open_share(span: Span) -> float:
+    """Of the time by the clock, with an open epoch."""
+    return min(span.seconds / (span.last.at_s - span.first.at_s), 1.0)
+
+
 def where_seconds_went(over_time: OverTime, cause: Callable[[Span], str]) -> list[Layer]:
     """Shares of each second: the consumer at work, its waiting by ``cause``, and the time in which no epoch was open.
 
     A wait is counted when it ends, so what is longer than its span is taken to have been in those before.
     """
-    waits = over_time.held("data_wait_s", lambda span: span.seconds)
-    active = [
-        min(span.seconds / seconds, 1.0) for span, seconds in zip(over_time.spans, over_time.lengths(), strict=True)
-    ]
-    waits = [min(wait, share) for wait, share in zip(waits, active, strict=True)]
+    waits = over_time.held("data_wait_s", _open_share)
+    active = [_open_share(span) for span in over_time.spans]
     causes = [cause(over_time.around(index, _AROUND_S)) if wait else "" for index, wait in enumerate(waits)]
     layers = [Layer("consumer at work", [share - wait for share, wait in zip(active, waits, strict=True)])]
     for name in dict.fromkeys(filter(None, causes)):

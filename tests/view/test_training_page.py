@@ -69,7 +69,7 @@ def test_shares_of_each_second_add_up_to_one() -> None:
 
 def test_seconds_of_requests_are_spread_over_the_time_that_they_took() -> None:
     over_time = OverTime(timeline_of({}, {}, {"fetch_s": 12.0}))
-    assert over_time.held("fetch_s", lambda span: 8 * span.seconds) == [4, 8]
+    assert over_time.held("fetch_s", lambda span: 8) == [4, 8]
     assert over_time.points([4, 8]) == [(0, 4), (1, 8), (2, 8)]
 
 
@@ -131,6 +131,21 @@ def test_the_page_names_what_failed_and_what_was_slow() -> None:
     texts = see(html).texts
     for shown in ("1,234", "17", "images/slow.jpg", "12.5 s", "66.0 kB", "Over time: repeated"):
         assert shown in texts
+
+
+def test_many_moments_are_thinned_and_many_changes_folded() -> None:
+    changes = [KnobChange(1000.0 + 4 * number, "workers", number, f"reason {number}") for number in range(100)]
+    timeline = moments(500)
+    over_time = OverTime(timeline)
+    assert len(over_time.spans) <= 256
+    assert (over_time.edges[0], over_time.edges[-1]) == (0, 499)
+    assert sum(
+        rate * seconds for rate, seconds in zip(over_time.rates("samples"), over_time.lengths(), strict=True)
+    ) == (pytest.approx(25 * 499))
+    html = training_page(stats_of(), timeline, VERDICT, changes, KNOBS, "s3://bucket/")
+    assert "<summary>All 100 changes</summary>" in html
+    assert "reason 99" in see(html).texts
+    assert len(html) < 400_000
 
 
 def test_a_run_of_nothing_has_a_page_too() -> None:

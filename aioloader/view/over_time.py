@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 
 
 MOST_SPANS: Final = 256
+_SHORTEST_S: Final = 0.1
+"""The end of an epoch is noted too; a batch that falls into the few milliseconds before it would look like a peak."""
+
+
+def _apart(moments: Sequence[Moment]) -> list[Moment]:
+    """Without those that another one follows at once."""
+    kept: list[Moment] = []
+    for moment in moments:
+        if len(kept) > 1 and moment.at_s - kept[-1].at_s < _SHORTEST_S:
+            kept.pop()
+        kept.append(moment)
+    return kept
 
 
 class OverTime:
@@ -24,7 +36,7 @@ class OverTime:
         """Moments are left out until there are no more than ``most`` spans: there are not more pixels to see them."""
         moments = timeline.moments
         kept = [*moments[: -1 : -(-len(moments) // most)], *moments[-1:]] if moments else []
-        spans = [Span(first, last) for first, last in pairwise(kept) if last.at_s > first.at_s]
+        spans = [Span(first, last) for first, last in pairwise(_apart(kept)) if last.at_s > first.at_s]
         self.spans: Sequence[Span] = spans
         self.start_s = spans[0].first.at_s if spans else 0.0
         self.edges = [span.first.at_s - self.start_s for span in spans]

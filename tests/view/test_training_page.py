@@ -133,6 +133,13 @@ def test_the_page_names_what_failed_and_what_was_slow() -> None:
         assert shown in texts
 
 
+def test_a_moment_right_before_another_makes_no_peak() -> None:
+    timeline = timeline_of({}, {}, {"at_s": 1001.004, "samples": 20}, {"at_s": 1002.0, "samples": 20})
+    over_time = OverTime(timeline)
+    assert over_time.edges == pytest.approx([0, 1.004, 2])
+    assert over_time.rates("samples") == pytest.approx([20 / 1.004, 0])
+
+
 def test_many_moments_are_thinned_and_many_changes_folded() -> None:
     changes = [KnobChange(1000.0 + 4 * number, "workers", number, f"reason {number}") for number in range(100)]
     timeline = moments(500)

@@ -44,6 +44,7 @@ def area_chart(
     x_axis = plain_axis([spans[0][0], spans[-1][1]], x)
     y_axis = value_axis([min(sum(values), 1e300) for _, _, values in spans], y, top)
     lower = [0.0] * len(spans)
+    colours = ["quiet" if layer.is_quiet else series_class(index) for index, layer in enumerate(layers)]
     paths = []
     for layer in range(len(layers)):
         upper = [below + values[layer] for below, (_, _, values) in zip(lower, spans, strict=True)]
@@ -54,7 +55,7 @@ def area_chart(
             there.append(f"{left} {high}L{right} {high}")
             back.append(f"{right} {low}L{left} {low}")
         outline = f"M{'L'.join(there)}L{'L'.join(reversed(back))}Z"
-        classes = f"area {series_class(layer)}"
+        classes = f"area {colours[layer]}"
         paths.append(element("path", d=outline, class_=classes))
         lower = upper
     hints = []
@@ -65,7 +66,7 @@ def area_chart(
         hints.append(element("rect", hint, class_="hint", x=percent(at), width=percent(until - at), y=0, height="100%"))
     return figure(
         title,
-        legend([layer.name for layer in layers], are_lines=False),
+        legend([layer.name for layer in layers], colours, are_lines=False),
         frame(_sentence(title, spans, layers, y), x_axis, y_axis, _HEIGHT, joined(paths), joined(hints), events),
     )
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from aioloader.view.quantity import Quantity
 
 _HUGE = 1e300
-_LEAST_LOGARITHM = 1e-12
+_SLACK = 1e-6  # of a step: sums of floats that should be round
+_LEAST_POSITIVE = 1e-12
 
 WIDE_TICKS = 9
 """At most so many on a horizontal axis where there is room; a third to half of them on a phone."""
@@ -48,7 +49,7 @@ class Axis:
 
 def _place(value: float, low: float, high: float, *, is_log: bool) -> float:
     if is_log:
-        value, low, high = (log10(max(number, _LEAST_LOGARITHM)) for number in (value, low, high))
+        value, low, high = log10(max(value, low)), log10(low), log10(high)
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
@@ -65,8 +66,7 @@ def round_step(span: float, most: int) -> float:
 
 
 def _multiples(low: float, high: float, step: float) -> range:
-    slack = 1e-9  # of a step: 0.3 is a multiple of 0.1
-    return range(ceil(low / step - slack), floor(high / step + slack) + 1)
+    return range(ceil(low / step - _SLACK), floor(high / step + _SLACK) + 1)
 
 
 def plain_axis(values: Iterable[float], quantity: Quantity) -> Axis:
@@ -85,7 +85,7 @@ def value_axis(values: Iterable[float], quantity: Quantity, top: float | None = 
     unit = quantity.unit(max(abs(low), abs(high)))
     step = round_step(max(high - low, 1e-290) / unit.size, _VALUE_TICKS - 1) * unit.size
     if top is None:
-        low, high = step * floor(low / step + 1e-9), step * ceil(high / step - 1e-9)
+        low, high = step * floor(low / step + _SLACK), step * ceil(high / step - _SLACK)
     low, high = _widened(low, high)
     return _even(low, high, quantity, _VALUE_TICKS, _VALUE_TICKS)
 
@@ -117,7 +117,7 @@ def _even(low: float, high: float, quantity: Quantity, wide: int, narrow: int) -
 
 def log_axis(values: Iterable[float], quantity: Quantity, *, base: int = 10) -> Axis:
     """A horizontal axis by logarithm, marked at powers of ``base`` (with base 10 also at 2 and 5 times them)."""
-    known = [max(value, _LEAST_LOGARITHM) for value in shown_values(values)] or [1.0]
+    known = [max(value, _LEAST_POSITIVE) for value in shown_values(values)] or [1.0]
     low, high = min(known), max(known)
     if high < low * 1.001:
         low, high = low / base, high * base

@@ -54,18 +54,19 @@ def empty_figure(title: str) -> Markup:
     return figure(title, element("p", text("Nothing was recorded."), class_="empty"))
 
 
-def legend(names: Sequence[str], *, are_lines: bool) -> Markup:
+def legend(names: Sequence[str], classes: Sequence[str], *, are_lines: bool) -> Markup:
     """Which colour is which; nothing for a single one."""
     if len(names) < 2:
         return NOTHING
-    return element("ul", *(_legend_entry(index, name, are_lines) for index, name in enumerate(names)), class_="legend")
+    entries = (_legend_entry(name, colour, are_lines) for name, colour in zip(names, classes, strict=True))
+    return element("ul", *entries, class_="legend")
 
 
-def _legend_entry(index: int, name: str, are_lines: bool) -> Markup:
+def _legend_entry(name: str, colour: str, are_lines: bool) -> Markup:
     sample = (
-        element("line", x1=0, x2=24, y1=6, y2=6, class_=f"line {series_class(index)}")
+        element("line", x1=0, x2=24, y1=6, y2=6, class_=f"line {colour}")
         if are_lines
-        else element("rect", x=4, y=0, width=12, height=12, class_=f"area {series_class(index)}")
+        else element("rect", x=4, y=0, width=12, height=12, class_=f"area {colour}")
     )
     swatch = element("svg", sample, width=24 if are_lines else 20, height=12, aria_hidden="true")
     return element("li", swatch, element("span", text(name)))

@@ -61,7 +61,7 @@ def line_chart(
     sentence = _sentence(title, [(one.name, points) for _, one, points in drawn if points], x, y)
     return figure(
         title,
-        legend([one.name for one in series], are_lines=True),
+        legend([one.name for one in series], [series_class(index) for index in range(len(series))], are_lines=True),
         frame(sentence, x_axis, y_axis, _HEIGHT, joined(paths), joined([*dots, *hints]), events),
     )
 

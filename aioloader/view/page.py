@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LONGEST_SENTENCE = 2000
 """Characters of a sentence that are shown; verdicts are as long as they must be."""
 
+_LONG = 40
+"""Characters of a cell that is broken into lines, anywhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -30,13 +33,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Seq
 
     def cells(tag: str, row: Sequence[str]) -> list[Markup]:
         return [
-            element(tag, text(cell), **{"class_": "number"} if index in numeric else {})
+            element(tag, text(cell), class_="number" if index in numeric else "long" if len(cell) > _LONG else "short")
             for index, cell in enumerate(row)
         ]
 
     head = element("thead", element("tr", *cells("th", columns)))
     body = element("tbody", *(element("tr", *cells("td", row)) for row in rows))
     return element("div", element("table", head, body), class_="scrolls", tabindex=0, role="region", aria_label="table")
+
+
+def folded(summary: str, part: Markup) -> Markup:
+    """``part``, shown when ``summary`` is clicked."""
+    return element("details", element("summary", text(summary)), part)
 
 
 def _section(section: Section) -> Markup:

@@ -22,10 +22,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer of a stacked area: ``values[i]`` holds from edge i to edge i+1."""
+    """One layer of a stacked area: ``values[i]`` holds from edge i to edge i+1. ``is_quiet`` ones are grey: time in
+    which nothing was done."""
 
     name: str
     values: Sequence[float]
+    is_quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

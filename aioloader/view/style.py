@@ -9,6 +9,7 @@ LIGHT: Final = {
     "text": "#1b1f24",
     "quiet": "#59626c",
     "grid": "#e3e6ea",
+    "idle": "#c9ced6",
     "event": "#8a6d00",
 }
 DARK: Final = {
@@ -16,6 +17,7 @@ DARK: Final = {
     "text": "#e8eaed",
     "quiet": "#a3abb5",
     "grid": "#2c3138",
+    "idle": "#3a414b",
     "event": "#e0b83a",
 }
 LIGHT_SERIES: Final = ("#0062c4", "#dd7000", "#16a36a", "#9a3779", "#6a3a0a", "#5f93dd", "#30363d")
@@ -41,9 +43,9 @@ h1{{font-size:22px;line-height:1.25;margin:8px 0}}
 h2{{font-size:18px;line-height:1.3;margin:40px 0 4px}}
 section>p{{margin:0 0 12px;color:var(--quiet);max-width:75ch}}
 .lead{{font-size:18px;line-height:1.45;max-width:65ch;margin:8px 0 20px}}
-.facts{{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px 20px;margin:0}}
+.facts{{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:12px 20px;margin:0}}
 .facts dt{{font-size:13px;color:var(--quiet)}}
-.facts dd{{margin:0;font-size:18px;font-variant-numeric:tabular-nums}}
+.facts dd{{margin:0;overflow-wrap:break-word;font-size:18px;font-variant-numeric:tabular-nums}}
 footer{{margin-top:48px;font-size:13px;color:var(--quiet)}}
 .chart{{margin:20px 0 0;container-type:inline-size}}
 figcaption{{font-weight:600;margin-bottom:4px}}
@@ -54,14 +56,15 @@ figcaption{{font-weight:600;margin-bottom:4px}}
 .plot{{display:block;width:100%;overflow:visible;font-size:12px;font-variant-numeric:tabular-nums}}
 .tick,.unit{{fill:var(--quiet)}}
 .grid{{stroke:var(--grid);stroke-width:1}}
+.drawing{{overflow:visible}}
 .line{{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round;vector-effect:non-scaling-stroke}}
+.quiet{{color:var(--idle)}}
 .d1.line{{stroke-dasharray:7 3}}
 .d2.line{{stroke-dasharray:2 3}}
 .d3.line{{stroke-dasharray:9 3 2 3}}
 .d4.line{{stroke-dasharray:4 2}}
 .dot{{fill:currentColor}}
-.area{{fill:currentColor;stroke:var(--background);stroke-width:.5;vector-effect:non-scaling-stroke}}
-.bar,.column{{fill:currentColor}}
+.area,.bar,.column{{fill:currentColor}}
 .column{{stroke:var(--background);stroke-width:1;vector-effect:non-scaling-stroke}}
 .whisker{{fill:none;stroke:var(--text);stroke-width:1.5;vector-effect:non-scaling-stroke}}
 .work{{fill:currentColor;fill-opacity:.55}}
@@ -80,9 +83,10 @@ summary{{cursor:pointer;color:var(--quiet)}}
 .scrolls{{overflow-x:auto;margin:12px 0 0}}
 table{{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}}
 th,td{{text-align:left;padding:5px 16px 5px 0;border-bottom:1px solid var(--grid);vertical-align:top;
-min-width:9em}}
+overflow-wrap:normal}}
+.long{{min-width:14em;overflow-wrap:anywhere}}
 th{{color:var(--quiet);font-weight:600}}
-td.number,th.number{{text-align:right;white-space:nowrap;min-width:0}}
+td.number,th.number{{text-align:right;white-space:nowrap}}
 @container (max-width:640px){{.extra{{display:none}}}}
 {_SERIES_CLASSES}
 """

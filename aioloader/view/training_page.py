@@ -9,7 +9,7 @@ from aioloader.view.areas import area_chart
 from aioloader.view.bins import histogram_chart
 from aioloader.view.lines import line_chart
 from aioloader.view.over_time import OverTime
-from aioloader.view.page import Section, page, table
+from aioloader.view.page import Section, folded, page, table
 from aioloader.view.quantity import BYTES_PER_S, SAMPLES_PER_S, SHARE, TIME, Quantity, Unit, count_of
 from aioloader.view.series import Event, Layer, Series
 from aioloader.view.waiting import busiest, where_seconds_went
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aioloader.monitor.verdict import Verdict
     from aioloader.view.markup import Markup
 
+_SHOWN_CHANGES = 12
 _CORES = Quantity("", (Unit("cores"),))
 _PER_S = Quantity("", (Unit("per s"),))
 
@@ -109,7 +110,8 @@ def _queue(over_time: OverTime) -> Section:
     occupied = over_time.points([min(share, 1.0) for share in over_time.rates("queue_s")])
     return Section(
         "Batch queue",
-        "A queue that is never empty means that the consumer is the slower side; an empty one, that it waits.",
+        "A queue that is never empty means that the consumer is the slower side, unless the batch that is due is "
+        "missing: later ones that are finished count too.",
         [
             line_chart(
                 "Finished batches that wait",
@@ -127,7 +129,7 @@ def _queue(over_time: OverTime) -> Section:
 
 
 def _requests(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
-    flying = over_time.held("fetch_s", lambda span: span.last.settings.concurrency * span.seconds)
+    flying = over_time.held("fetch_s", lambda span: span.last.settings.concurrency)
     bound = over_time.settings(lambda moment: float(moment.settings.concurrency))
     return Section(
         "Requests in flight",
@@ -147,7 +149,7 @@ def _requests(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
 
 
 def _decoding(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
-    busy = over_time.held("decode_s", lambda span: span.last.settings.workers * span.seconds)
+    busy = over_time.held("decode_s", lambda span: span.last.settings.workers)
     lanes = over_time.settings(lambda moment: float(moment.settings.workers))
     own, loop, decode = (over_time.rates(name) for name in ("process_cpu_s", "loop_cpu_s", "decode_cpu_s"))
     child_loop, child_decode = (over_time.rates(name) for name in ("child_loop_cpu_s", "child_decode_cpu_s"))
@@ -155,8 +157,9 @@ def _decoding(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
         Layer("decoding", [a + b for a, b in zip(decode, child_decode, strict=True)]),
         Layer("fetching", [a + b for a, b in zip(loop, child_loop, strict=True)]),
         Layer("all else in this process", [max(a - b - c, 0.0) for a, b, c in zip(own, loop, decode, strict=True)]),
-        Layer("idle", over_time.rates("idle_s")),
+        Layer("idle", over_time.rates("idle_s"), is_quiet=True),
     ]
+    layers = [layer for layer in layers if any(layer.values)]
     return Section(
         "Decoding and CPU",
         "Decoders at work against how many there are; and what the cores did. All else is the model, where it runs on "
@@ -171,7 +174,7 @@ def _decoding(over_time: OverTime, changes: Sequence[KnobChange]) -> Section:
                 y=count_of("decoders"),
                 events=_events(over_time, changes, "workers", "use_multiprocessing"),
             ),
-            area_chart("Cores in use", over_time.edges, [layer for layer in layers if any(layer.values)], y=_CORES),
+            area_chart("What the cores did", over_time.edges, layers, y=_CORES),
         ],
     )
 
@@ -195,11 +198,10 @@ def _histogram(title: str, stage: StageStats) -> Markup:
 
 def _slowest(stats: LoaderStats) -> Section:
     rows = [[sample.key, human_time(sample.seconds), human_bytes(sample.nbytes)] for sample in stats.slowest]
-    return Section(
-        "Slowest keys",
-        "The samples whose bytes took longest to come.",
-        [table(["key", "time", "size"], rows, numeric=[1, 2])],
-    )
+    if not rows:
+        return Section("Slowest keys", "Nothing was fetched.", [])
+    parts = [table(["key", "time", "size"], rows, numeric=[1, 2])]
+    return Section("Slowest keys", "The samples whose bytes took longest to come.", parts)
 
 
 def _errors(stats: LoaderStats, over_time: OverTime) -> Section:
@@ -223,7 +225,7 @@ def _errors(stats: LoaderStats, over_time: OverTime) -> Section:
     rates = {shown: over_time.rates(name) for name, shown in names.items()}
     lines = [Series(name, over_time.points(values), is_stepped=True) for name, values in rates.items() if any(values)]
     if lines:
-        parts.append(line_chart("Trouble over time", lines, y=_PER_S))
+        parts.append(line_chart(f"Over time: {', '.join(line.name for line in lines)}", lines, y=_PER_S))
     sentence = "What went wrong, and was repeated or replaced." if parts else "Nothing failed and nothing was repeated."
     return Section("Errors, repetitions, refusals", sentence, parts)
 
@@ -235,7 +237,8 @@ def _knobs(over_time: OverTime, changes: Sequence[KnobChange], knobs: Mapping[st
             [TIME.write(over_time.since_start(change.at_s)), f"{change.knob}={change.value}", change.reason]
             for change in changes
         ]
-        parts.append(table(["after", "set", "because"], rows))
+        listed = table(["after", "set", "because"], rows, numeric=[0])
+        parts.append(folded(f"All {len(rows)} changes", listed) if len(rows) > _SHOWN_CHANGES else listed)
     sentence = "The values at the end; (auto) ones were set by measurement" + (
         ", each change with its reason." if changes else ", and were not changed."
     )

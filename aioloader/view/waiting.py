@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from aioloader.monitor.timeline import Span
     from aioloader.view.over_time import OverTime
 
-STARTUP: Final = "the first batch"
-REFUSALS: Final = "a store that refuses (429, 503)"
+STARTUP: Final = "first batch"
+REFUSALS: Final = "refused by the store"
 DECODING: Final = "decoding"
-FETCHING: Final = "requests in flight"
-BUDGET: Final = "the byte budget"
-UNKNOWN: Final = "nothing that was busy"
+FETCHING: Final = "fetching"
+BUDGET: Final = "byte budget"
+UNKNOWN: Final = "not known"
 
 _BUSY: Final = 0.5
 """A station that is busy for a smaller share is not what was waited for."""
+_AROUND_S: Final = 0.5
+"""Before and after a span, for its cause: requests are noted when they end, and a span may be shorter than one."""
 
 
 def busiest(span: Span) -> str:
@@ -39,22 +41,24 @@ def busiest(span: Span) -> str:
     return name if shares[name] >= _BUSY else UNKNOWN
 
 
+def _open_share(span: Span) -> float:
+    """Of the time by the clock, with an open epoch."""
+    return min(span.seconds / (span.last.at_s - span.first.at_s), 1.0)
+
+
 def where_seconds_went(over_time: OverTime, cause: Callable[[Span], str]) -> list[Layer]:
     """Shares of each second: the consumer at work, its waiting by ``cause``, and the time in which no epoch was open.
 
     A wait is counted when it ends, so what is longer than its span is taken to have been in those before.
     """
-    waits = over_time.held("data_wait_s", lambda span: span.seconds)
-    active = [
-        min(span.seconds / seconds, 1.0) for span, seconds in zip(over_time.spans, over_time.lengths(), strict=True)
-    ]
-    waits = [min(wait, share) for wait, share in zip(waits, active, strict=True)]
-    causes = [cause(span) if wait else "" for span, wait in zip(over_time.spans, waits, strict=True)]
+    waits = over_time.held("data_wait_s", _open_share)
+    active = [_open_share(span) for span in over_time.spans]
+    causes = [cause(over_time.around(index, _AROUND_S)) if wait else "" for index, wait in enumerate(waits)]
     layers = [Layer("consumer at work", [share - wait for share, wait in zip(active, waits, strict=True)])]
     for name in dict.fromkeys(filter(None, causes)):
         values = [wait if found == name else 0.0 for found, wait in zip(causes, waits, strict=True)]
-        layers.append(Layer(f"waiting for {name}", values))
-    closed = Layer("no epoch open", [1 - share for share in active])
+        layers.append(Layer(f"waiting: {name}", values))
+    closed = Layer("no epoch open", [1 - share for share in active], is_quiet=True)
     if max(closed.values, default=0.0) > 0.01:
         layers.append(closed)
     return layers

@@ -230,11 +230,11 @@ async def running(profile: Path) -> AsyncIterator[Browser]:
             try:
                 yield browser
             finally:
-                with suppress(Exception):
+                with suppress(Exception):  # it may be gone, or hang: it is killed below
                     await browser.call("Browser.close")
-                await listening
-        async with asyncio.timeout(_ANSWER_WITHIN_S):
-            await drain
+                    await asyncio.wait_for(listening, _ANSWER_WITHIN_S)
+                listening.cancel()
+        await asyncio.wait([drain], timeout=_ANSWER_WITHIN_S)
     finally:
         _end(process.pid)
         await process.wait()

@@ -106,10 +106,16 @@ def _odd() -> list[Markup]:
     ]
 
 
+def _wide_table() -> Markup:
+    columns = ["mode", *(f"{in_flight} in flight" for in_flight in (1, 2, 4, 8, 16, 32, 64))]
+    rows = [[mode, *(f"{(index + 1) * 123:,}" for _ in columns[1:])] for index, mode in enumerate(_MODES)]
+    return table(columns, rows, numeric=range(1, len(columns)))
+
+
 def example_page() -> str:
     """The page's HTML."""
     chance = random.Random(1)
-    hostile = [chart for name in HOSTILE for chart in charts_with(name)]
+    hostile = [chart for name in HOSTILE[:2] + HOSTILE[-7:-2] for chart in charts_with(name)]
     keys = [[f"images/{'x' * index * 20}.jpg", f"{index}.2 s", "66 kB"] for index in range(8)]
     sections = [
         Section("Over time", "What the consumer got, and what it waited for.", _rates(chance)),
@@ -119,6 +125,7 @@ def example_page() -> str:
             "The samples whose requests took longest.",
             [table(["key", "time", "size"], keys, numeric=[1, 2])],
         ),
+        Section("Wide table", "More columns than a phone has room for.", [_wide_table()]),
         Section("Odd", "Values that are hard to draw.", _odd()),
         Section("Hostile", "Names that want to be markup.", hostile),
     ]

@@ -192,6 +192,8 @@ def test_bars_are_as_long_as_their_figures_and_whiskers_end_at_theirs() -> None:
     assert (min(ends), max(ends)) == (400, 900)
     assert "50 (40 to 90)" in words(root)
     assert "noisy" in words(root)
+    sentence = with_class(root, "plot")[0].get("aria-label")
+    assert sentence == "Modes: 3 bars; the longest is processes with 100 samples/s."
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), max_size=6))

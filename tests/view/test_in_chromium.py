@@ -35,6 +35,15 @@ async def test_charts_are_readable(chromium: Browser, example: Path, width: int,
     assert await visit.evaluate("document.querySelectorAll('svg[role=img]').length") > 20
 
 
+async def test_a_table_that_is_too_wide_scrolls_inside_itself(chromium: Browser, example: Path) -> None:
+    visit = await chromium.visit(example, 400)
+    widths = "[...document.querySelectorAll('.scrolls')].map(one => [one.scrollWidth, one.clientWidth])"
+    inner = await visit.evaluate(widths)
+    assert max(wide for wide, _ in inner) > 400
+    assert {narrow for _, narrow in inner} == {400 - 32}
+    assert await visit.overflow() <= 0
+
+
 async def test_a_plot_uses_the_width_that_there_is(chromium: Browser, example: Path) -> None:
     for width in (1280, 700, 400):
         visit = await chromium.visit(example, width)

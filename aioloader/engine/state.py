@@ -327,7 +327,7 @@ class StreamState:
         if step.remaining:
             return None
         self._finished += 1
-        self.job.counters.queue.update(self._finished)
+        self.job.counters.queue.update(self._finished, id(self))
         if step.index != self._next_index:
             return None
         return self._take_waiters()
@@ -362,7 +362,7 @@ class StreamState:
             self._placing.take_step(self._next_index)
             self._next_index += 1
             self._finished -= 1
-            self.job.counters.queue.update(self._finished)
+            self.job.counters.queue.update(self._finished, id(self))
             return step
 
     def release_waiter(self) -> Waiter | None:
@@ -437,7 +437,7 @@ class StreamState:
             self._steps.clear()
             if self._finished:
                 self._finished = 0
-                self.job.counters.queue.update(0)
+                self.job.counters.queue.update(0, id(self))
             return self._take_waiters()
 
     def recover_slabs(self) -> None:

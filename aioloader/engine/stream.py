@@ -90,6 +90,11 @@ class Stream:
         """Hold at most so many bytes of bodies from now on. On the loop."""
         raise NotImplementedError
 
+    @property
+    def is_stuck(self) -> bool:
+        """After `end`: whether a decode still runs, which nobody can end."""
+        return False
+
     def abandon_stuck(self, deadline: float) -> None:
         """Wait until ``deadline`` (monotonic) for running decodes; then name, replace and forget who runs them."""
         raise NotImplementedError
@@ -213,6 +218,11 @@ class ThreadStream(Stream):
         """At once: fetchers that had reached the end go on."""
         super().extend(last_epoch)
         self._lease.post(self._worker.go_on)
+
+    @property
+    def is_stuck(self) -> bool:
+        """In one of the threads."""
+        return self._threads.is_busy_with(self._worker)
 
     def abandon_stuck(self, deadline: float) -> None:
         """A thread that does not come back is a daemon, named and replaced."""

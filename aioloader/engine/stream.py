@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ class Stream:
         raise NotImplementedError
 
     def set_workers(self, workers: int) -> None:
-        """So many decoders from now on. On the loop. Raises `RuntimeError` where the system starts no more threads."""
+        """So many decoders from now on, or as many as the system starts threads for. On the loop."""
         raise NotImplementedError
 
     @property
@@ -152,7 +153,8 @@ class ThreadStream(Stream):
         self.workers = workers
         self.state.set_workers(workers)
         if not self._worker.is_inline and self._task is not None:
-            self._threads.want(workers)
+            with contextlib.suppress(RuntimeError):  # the system starts no more threads: those there are go on
+                self._threads.want(workers)
         self._worker.set_workers(workers)
 
     @property

@@ -209,7 +209,7 @@ class Holdings:
                 if self._tasks:  # of going over to other workers
                     await asyncio.wait(self._tasks)
                 await self._leave_pool(lease)
-                if relay is not None:
+                if relay is not None and relay.is_stuck:
                     # Nobody may wait for a collected loader's decoder, but the others must not starve for it.
                     lease.loop.call_later(self._close_timeout_s, relay.abandon_stuck, monotonic())
         finally:

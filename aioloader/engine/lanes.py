@@ -137,6 +137,11 @@ class DecodeThreads:
                     if not self._ended:
                         self._start_thread()  # the other loaders must not starve for it
 
+    def is_busy_with(self, lane: Lane) -> bool:
+        """Whether a decode of ``lane`` runs."""
+        with self._lock:
+            return bool(self._threads_in(lane))
+
     def _threads_in(self, lane: Lane) -> list[threading.Thread]:
         me = threading.current_thread()  # a decoder that closes its own loader does not wait for itself
         return [thread for thread, served in self._busy.items() if served is lane and thread is not me]

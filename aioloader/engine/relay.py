@@ -248,6 +248,11 @@ class Relay:
         if self.pulse is not None:
             self.pulse.stop()
 
+    @property
+    def is_stuck(self) -> bool:
+        """After `end`: whether a decode still runs, which nobody can end."""
+        return any(stream.is_stuck for stream in self._streams)
+
     def abandon_stuck(self, deadline: float) -> None:
         """Wait until ``deadline`` (monotonic) for running decodes; then name, replace and forget who runs them."""
         for stream in self._streams:

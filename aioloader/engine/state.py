@@ -8,7 +8,7 @@ Every method is called under no lock and takes the stream's own; none calls back
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -20,30 +20,20 @@ from aioloader.redact import shown_key
 
 if TYPE_CHECKING:
     from aioloader.batch.ring import SlabRing
-    from aioloader.batch.slab import Slab
     from aioloader.engine.job import Job
     from aioloader.errors import SampleError
     from aioloader.types import SampleRef, Tree
 
 Waiter = Callable[[], None]
 
-Planned = tuple[int, int, int, int, tuple[int, int] | None]
-"""Ticket, epoch, position, sample id, and (step, slot) where that is decided."""
-
 ANY_WINDOW = 16_384
 """Samples that ``order="any"`` may be out of order: the state of what is settled stays below 4 kB."""
 
 
 class StreamState:
-    """Starts at step ``first_step`` of ``first_epoch``; ``last_epoch`` is how far fetching may run.
+    """Starts at step ``first_step`` of ``first_epoch``; ``last_epoch`` is how far fetching may run."""
 
-    With ``workers_elsewhere`` slabs are written by other processes: after `close` those of open steps stay out of the
-    ring until `recover_slabs`.
-    """
-
-    def __init__(
-        self, job: Job, first_epoch: int, last_epoch: int, *, first_step: int = 0, workers_elsewhere: bool = False
-    ) -> None:
+    def __init__(self, job: Job, first_epoch: int, last_epoch: int, *, first_step: int = 0) -> None:
         self.job = job
         self.workers = job.options.workers
         """Decoders of this process that may work at a time; see `set_workers`."""
@@ -70,9 +60,6 @@ class StreamState:
         self.probe_ticket = 0
         """The sample that sets the shapes: the first that does not fail, whatever arrives first."""
         self._failed_tickets: set[int] = set()  # kept only until the fields are known
-        self._workers_elsewhere = workers_elsewhere
-        self._out_of_ring: list[Slab] = []
-        self._ring_at_close: SlabRing | None = None
 
     # -- tickets -----------------------------------------------------------------------------------------
 
@@ -117,46 +104,12 @@ class StreamState:
         """Whether a sample was fetched that no decoder has begun."""
         return bool(self._items)
 
-    def next_run(self, most: int) -> list[int]:
-        """Up to ``most`` consecutive tickets of one planned step: a worker's unit of work. Returned ones come first."""
-        with self._lock:
-            return [] if self.closed else self._tickets.take_run(self._next_index, most)
-
-    @property
-    def has_returned(self) -> bool:
-        """Whether the next run is of samples whose worker died."""
-        return self._tickets.has_returned
-
-    def give_back(self, ticket: int) -> None:
-        """Its worker died before it was done: another one gets it."""
-        with self._lock:
-            if not self.closed:
-                self._placing.take_arrived(ticket)  # what had arrived there is gone
-                self._tickets.give_back(ticket)
-
     def sample_of(self, ticket: int) -> tuple[int, int, int]:
         """The epoch, position and sample id of a ticket."""
         index, place = self._plan.locate(ticket)
         with self._lock:
             planned = self._plan.step(index)
         return planned.epoch, int(planned.positions[place]), int(planned.sample_ids[place])
-
-    def planned(self, run: list[int]) -> list[Planned]:
-        """What a worker elsewhere must know of a run, all in one planned step: where its samples belong, too."""
-        index, first_place = self._plan.locate(run[0])
-        with self._lock:
-            planned = self._plan.step(index)
-            rows: list[Planned] = []
-            for ticket in run:
-                place = first_place + ticket - run[0]
-                slot = None
-                if self._placing.is_placed(ticket):
-                    step, number = self._placing.place(ticket)
-                    slot = step.index, number
-                rows.append(
-                    (ticket, planned.epoch, int(planned.positions[place]), int(planned.sample_ids[place]), slot)
-                )
-        return rows
 
     def item(self, ticket: int, sample: SampleRef, body: bytes) -> Item:
         """The fetched ``body`` of a ticket's sample."""
@@ -180,13 +133,6 @@ class StreamState:
             call = self._tickets.fetched(1)
         if call is not None:
             call()
-
-    def arrived(self, ticket: int) -> None:
-        """A sample was fetched by another process and waits for a slot there."""
-        with self._lock:
-            self.last_progress = monotonic()
-            if not self.closed:
-                self._placing.arrived(ticket)
 
     @property
     def _open_until(self) -> int:
@@ -223,12 +169,6 @@ class StreamState:
     def idle(self) -> None:
         """Nobody has to be told."""
 
-    def place_next(self) -> tuple[int, Step, int] | None:
-        """For workers elsewhere: an arrived ticket with the step and slot that became its own; None if none may."""
-        with self._lock:
-            ticket = self._next_arrived()
-            return None if ticket is None else (ticket, *self._placing.place(ticket))
-
     def place(self, ticket: int) -> tuple[Step, int]:
         """The step and slot of a ticket whose order fixes it, or that has one."""
         with self._lock:
@@ -247,19 +187,6 @@ class StreamState:
             step, _ = self._placing.place(item.ticket)
             item.slab = self.job.workspace.slab_for(step)
 
-    def open_slab(self, index: int) -> Slab | None:
-        """The slab of step ``index`` once it may be written and a sample was planned for it; None until then."""
-        with self._lock:
-            step = self._steps.get(index)
-            if self.closed or step is None or self.job.workspace.ring is None or index >= self._open_until:
-                return None
-            return self.job.workspace.slab_if_any(step)
-
-    @property
-    def open_indices(self) -> range:
-        """The steps that may be open now."""
-        return range(self._next_index, self._open_until)
-
     def decoded(self, item: Item, duration_s: float, error: SampleError | None) -> Waiter | None:
         """A decoder of this process is done with ``item``; returns whom to wake."""
         with self._lock:
@@ -270,23 +197,6 @@ class StreamState:
             step.decoding -= 1
             self._count_decoded(step, duration_s)
             return self._settle(item.ticket, step, slot, error)
-
-    def done(self, tickets: list[int], decode_s: list[float]) -> Waiter | None:
-        """A worker elsewhere has filled these slots; returns whom to wake."""
-        waiter = None
-        with self._lock:
-            self.last_progress = monotonic()
-            for ticket, duration_s in zip(tickets, decode_s, strict=True):
-                if self.closed:
-                    return waiter
-                step, _ = self._placing.place(ticket)
-                self._count_decoded(step, duration_s)
-                self._placing.settled(ticket)
-                waiter = self._count_down(step) or waiter
-            call = self._tickets.fetched(len(tickets))
-        if call is not None:
-            call()
-        return waiter
 
     def _count_decoded(self, step: Step, duration_s: float) -> None:
         step.decode_s.append(duration_s)
@@ -327,7 +237,7 @@ class StreamState:
         if step.remaining:
             return None
         self._finished += 1
-        self.job.counters.queue.update(self._finished)
+        self.job.counters.queue.update(self._finished, id(self))
         if step.index != self._next_index:
             return None
         return self._take_waiters()
@@ -362,7 +272,7 @@ class StreamState:
             self._placing.take_step(self._next_index)
             self._next_index += 1
             self._finished -= 1
-            self.job.counters.queue.update(self._finished)
+            self.job.counters.queue.update(self._finished, id(self))
             return step
 
     def release_waiter(self) -> Waiter | None:
@@ -425,26 +335,17 @@ class StreamState:
             self.broken = self.broken or broken
             self._items.clear()
             ring = self.job.workspace.ring
-            if self._workers_elsewhere:
-                self._ring_at_close = ring
-            for step in self._steps.values():
-                if ring is None or step.slab is None:
-                    continue
-                if self._workers_elsewhere:
-                    self._out_of_ring.append(step.slab)
-                elif step.decoding == 0:  # else it is retired: that decode may write whenever it ends
-                    ring.give_back(step.slab)
+            if ring is not None:
+                self._let_go(ring, self._steps.values())
             self._steps.clear()
             if self._finished:
                 self._finished = 0
-                self.job.counters.queue.update(0)
+                self.job.counters.queue.update(0, id(self))
             return self._take_waiters()
 
-    def recover_slabs(self) -> None:
-        """After `close`, when no other process writes any more: its slabs go back."""
-        with self._lock:
-            slabs, self._out_of_ring = self._out_of_ring, []
-            ring, self._ring_at_close = self._ring_at_close, None  # whoever keeps the stream keeps no slabs
-        for slab in slabs:
-            if ring is not None:
-                ring.give_back(slab)
+    def _let_go(self, ring: SlabRing, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if (
+                step.slab is not None and step.decoding == 0
+            ):  # else it is retired: that decode may write whenever it ends
+                ring.give_back(step.slab)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ class Stream:
         raise NotImplementedError
 
     def set_workers(self, workers: int) -> None:
-        """So many decoders from now on. On the loop. Raises `RuntimeError` where the system starts no more threads."""
+        """So many decoders from now on, or as many as the system starts threads for. On the loop."""
         raise NotImplementedError
 
     @property
@@ -89,6 +90,11 @@ class Stream:
     def set_body_bytes(self, nbytes: int) -> None:
         """Hold at most so many bytes of bodies from now on. On the loop."""
         raise NotImplementedError
+
+    @property
+    def is_stuck(self) -> bool:
+        """After `end`: whether a decode still runs, which nobody can end."""
+        return False
 
     def abandon_stuck(self, deadline: float) -> None:
         """Wait until ``deadline`` (monotonic) for running decodes; then name, replace and forget who runs them."""
@@ -147,7 +153,8 @@ class ThreadStream(Stream):
         self.workers = workers
         self.state.set_workers(workers)
         if not self._worker.is_inline and self._task is not None:
-            self._threads.want(workers)
+            with contextlib.suppress(RuntimeError):  # the system starts no more threads: those there are go on
+                self._threads.want(workers)
         self._worker.set_workers(workers)
 
     @property
@@ -213,6 +220,11 @@ class ThreadStream(Stream):
         """At once: fetchers that had reached the end go on."""
         super().extend(last_epoch)
         self._lease.post(self._worker.go_on)
+
+    @property
+    def is_stuck(self) -> bool:
+        """In one of the threads."""
+        return self._threads.is_busy_with(self._worker)
 
     def abandon_stuck(self, deadline: float) -> None:
         """A thread that does not come back is a daemon, named and replaced."""

@@ -10,18 +10,27 @@ if TYPE_CHECKING:
 
 
 class Occupancy:
-    """Told of every change in length, by one thread at a time; any thread may read."""
+    """Told of every change in length, by one thread at a time; any thread may read.
+
+    A queue may have parts, each told of by itself: while a stream is handed over there are two.
+    """
 
     def __init__(self, clock_s: Callable[[], float] = monotonic) -> None:
         self._clock_s = clock_s
         self._started = self._changed = clock_s()
         self._length = 0
+        self._parts: dict[int, int] = {}
         self._busy_s = 0.0
         self._area = 0.0
         self.peak = 0
 
-    def update(self, length: int) -> None:
-        """The queue now holds ``length`` items."""
+    def update(self, length: int, part: int = 0) -> None:
+        """The queue, or this part of it, now holds ``length`` items."""
+        if length:
+            self._parts[part] = length
+        else:
+            self._parts.pop(part, None)
+        length = sum(tuple(self._parts.values()))
         now = self._clock_s()
         elapsed = now - self._changed
         if self._length:

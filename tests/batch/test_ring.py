@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from aioloader.batch.arena import Arena
 from aioloader.batch.layout import ALIGNMENT, Layout
 from aioloader.batch.ring import SlabRing, slabs_at_most
 from aioloader.types import FieldSpec
@@ -243,3 +245,70 @@ class RingModel(RuleBasedStateMachine):
 
 TestRingModel = RingModel.TestCase
 TestRingModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("in_shared_memory", [False, True])
+def test_a_ring_that_was_made_smaller_gives_up_what_it_has_too_much_of(
+    layout: Layout, *, in_shared_memory: bool
+) -> None:
+    ring = SlabRing(layout, 6, Arena(layout, slabs_at_most(6)) if in_shared_memory else None)
+    held = [lend_filled(ring, value)[1] for value in range(5)]
+    being_filled = [ring.take() for _ in range(6)]
+    assert ring.allocated == 11
+    ring.resize(2)
+    assert ring.bound_bytes == 5 * layout.nbytes
+    for slab in being_filled:
+        ring.give_back(slab)
+    assert ring.allocated == 5  # those that are lent
+    assert [(fields[0] == value).all() for value, fields in enumerate(held)] == [True] * 5
+    assert (lend_filled(ring, 9)[1][0] == 9).all()  # a copy: more than a ring's worth is lent
+    assert ring.allocated == 5
+    held.clear()
+    assert ring.lent == 0
+    ring.resize(6)
+    again = [ring.take() for _ in range(11)]
+    assert len({int(slab.buffer.__array_interface__["data"][0]) for slab in again}) == 11
+    assert all((slab.positions == -1).all() for slab in again)
+
+
+def test_memory_of_an_arena_that_is_given_up_goes_back_to_the_system(layout: Layout) -> None:
+    arena = Arena(layout, 5)
+    ring = SlabRing(layout, 2, arena)
+    slabs = [ring.take() for _ in range(5)]
+    for slab in slabs:
+        slab.buffer.fill(7)
+    taken = os.fstat(arena.descriptor).st_blocks
+    ring.retire()
+    for slab in slabs[1:]:
+        ring.give_back(slab)
+    assert os.fstat(arena.descriptor).st_blocks * 5 == taken
+    assert ring.allocated == 1
+    assert (slabs[0].buffer == 7).all()
+    slab = ring.take()
+    assert (slab.fields[0] == 0).all()
+    ring.give_back(slab)
+    assert os.fstat(arena.descriptor).st_blocks * 5 == taken
+
+
+def test_what_a_consumer_holds_of_the_ring_before_counts_as_lent(layout: Layout) -> None:
+    before = SlabRing(layout, 3)
+    held = [lend_filled(before, value)[1] for value in range(2)]
+    ring = SlabRing(layout, 3, before=before)
+    before.retire()
+    assert (ring.lent, ring.allocated) == (2, 2)
+    held.append(lend_filled(ring, 2)[1])
+    held.append(lend_filled(ring, 3)[1])
+    assert (ring.lent, ring.allocated, ring.private_copies) == (3, 4, 1)
+    del held[:2]
+    held.append(lend_filled(ring, 4)[1])
+    assert (ring.lent, ring.allocated, ring.private_copies) == (2, 2, 1)
+    assert [(fields[0] == value).all() for value, fields in enumerate(held, 2)] == [True] * 3
+
+
+def test_a_slab_that_was_given_up_is_not_given_back_once_more(layout: Layout) -> None:
+    ring = SlabRing(layout, 2)
+    slab = ring.take()
+    ring.retire()
+    ring.give_back(slab)
+    assert ring.is_lent(slab)
+    assert ring.allocated == 0

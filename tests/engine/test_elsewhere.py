@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioloader.engine.decoding import decode_item
+from aioloader.engine.elsewhere import ElsewhereState
 from aioloader.engine.job import Job
-from aioloader.engine.state import StreamState
 from aioloader.errors import ObjectNotFoundError
 from aioloader.tree import spec_of
 
@@ -42,7 +42,7 @@ class Parent:
 
     def __init__(self, job: Job, epochs: int, random: Random, workers: int) -> None:
         self.job = job
-        self.state = StreamState(job, 0, epochs - 1, workers_elsewhere=True)
+        self.state = ElsewhereState(job, 0, epochs - 1)
         self.random = random
         self.workers = [FarWorker() for _ in range(workers)]
         self.is_strict = job.options.order == "strict"
@@ -287,7 +287,7 @@ def test_what_had_arrived_at_a_dead_worker_gets_no_slot_before_it_arrives_again(
 
 
 def test_returned_tickets_of_several_steps_come_in_runs_of_one_step_each(make_job: MakeJob) -> None:
-    state = StreamState(make_job(20, 4, look_ahead=20), 0, 0, workers_elsewhere=True)
+    state = ElsewhereState(make_job(20, 4, look_ahead=20), 0, 0)
     runs = [state.next_run(3) for _ in range(4)]
     assert runs == [[0, 1, 2], [3], [4, 5, 6], [7]]
     for ticket in (5, 1, 3):

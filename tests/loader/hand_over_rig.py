@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from aioloader.monitor.timeline import Moment, Settings
     from aioloader.types import Batch
 
 N_SAMPLES = 203
@@ -53,11 +55,22 @@ def make_loader(data: al.Dataset, **options: Any) -> al.Loader:
     return al.Loader(data, **given | options)
 
 
+class Content:
+    """In the place of the tuner: whatever is, may stay."""
+
+    def observe(self, moment: Moment, *, epoch: int, samples_left: int) -> Settings:
+        return moment.settings
+
+    def refused(self, reason: str) -> None:
+        """Heard by `Switching`."""
+
+
 class Switching:
     """Asks a loader to go over to other workers, and hears what came of it."""
 
     def __init__(self, loader: al.Loader) -> None:
         self._session = loader._session
+        self._session.job = replace(self._session.job, controller=Content())
         self._session.begin()
         self.switched: list[tuple[str, int]] = []
         self.refused: list[str] = []
@@ -65,6 +78,10 @@ class Switching:
         hand_over = self._session.hand_over
         hand_over.on_switched = lambda kind, workers: self._hear(self.switched, (kind, workers))
         hand_over.on_refused = lambda reason: self._hear(self.refused, reason)
+
+    def let_go(self) -> None:
+        """Keep the loader's memory no longer."""
+        del self._session
 
     def _hear(self, answers: list[Any], answer: object) -> None:
         with self._heard:

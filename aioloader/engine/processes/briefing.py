@@ -9,16 +9,16 @@ from aioloader.engine.processes.wire import ToChild
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from aioloader.engine.elsewhere import ElsewhereState
     from aioloader.engine.job import Job
     from aioloader.engine.processes.link import Link
     from aioloader.engine.processes.recipe import PackedRecipe
-    from aioloader.engine.state import StreamState
 
 
 class Briefing:
     """One stream's, on the loop: each process hears once of the recipe, the fields, the stream and each open slab."""
 
-    def __init__(self, number: int, job: Job, state: StreamState, recipe: PackedRecipe, *, is_strict: bool) -> None:
+    def __init__(self, number: int, job: Job, state: ElsewhereState, recipe: PackedRecipe, *, is_strict: bool) -> None:
         self._number = number
         self._workspace = job.workspace
         self._state = state

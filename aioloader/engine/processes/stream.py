@@ -8,13 +8,13 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from aioloader.engine.elsewhere import ElsewhereState
 from aioloader.engine.processes.briefing import Briefing
 from aioloader.engine.processes.in_flight import describe
 from aioloader.engine.processes.shares import stream_shares
 from aioloader.engine.processes.suspects import Suspects, poison_error
 from aioloader.engine.processes.wire import ToChild
 from aioloader.engine.shared import process_body_bytes
-from aioloader.engine.state import StreamState
 from aioloader.engine.stream import Stream
 from aioloader.errors import OptionError
 
@@ -49,8 +49,8 @@ class ProcessStream(Stream):
         last_epoch: int,
         first_step: int = 0,
     ) -> None:
-        state = StreamState(job, first_epoch, last_epoch, first_step=first_step, workers_elsewhere=True)
-        super().__init__(job, state, lease)
+        self.state: ElsewhereState = ElsewhereState(job, first_epoch, last_epoch, first_step=first_step)
+        super().__init__(job, self.state, lease)
         options = job.options
         self.number = next(_numbers)
         self.recipe_number = recipe.number
@@ -61,7 +61,7 @@ class ProcessStream(Stream):
         self._run_length = min(max(job.plan.batch_size // options.workers, _SHORTEST_RUN), _LONGEST_RUN)
         self._owner: dict[int, Link] = {}
         self.suspects = Suspects()
-        self._briefing = Briefing(self.number, job, state, recipe, is_strict=self._is_strict)
+        self._briefing = Briefing(self.number, job, self.state, recipe, is_strict=self._is_strict)
         self._waiting_for: set[Link] = set()
         self._all_ended = asyncio.Event()
         self._is_attached = False

@@ -55,7 +55,7 @@ class StreamState:
         self._steps_elsewhere = 0
         self._items: dict[int, Item] = {}
         self._decoding = 0
-        self._finished = 0  # whole steps that the consumer has not taken
+        self._ready = 0  # whole steps that the consumer may take, one after another
         self._waiters: list[Waiter] = []
         self.probe_ticket = 0
         """The sample that sets the shapes: the first that does not fail, whatever arrives first."""
@@ -236,11 +236,12 @@ class StreamState:
         step.remaining -= 1
         if step.remaining:
             return None
-        self._finished += 1
-        self.job.counters.queue.update(self._finished, id(self))
-        if step.index != self._next_index:
-            return None
-        return self._take_waiters()
+        if step.index != self._next_index + self._ready:
+            return None  # an older one is missing: it cannot be taken yet
+        while (following := self._steps.get(self._next_index + self._ready)) is not None and not following.remaining:
+            self._ready += 1
+        self.job.counters.queue.update(self._ready, id(self))
+        return self._take_waiters() if step.index == self._next_index else None
 
     def _take_waiters(self) -> Waiter | None:
         """One call that wakes all who wait; usually there is one."""
@@ -271,8 +272,8 @@ class StreamState:
             self._steps.pop(self._next_index, None)
             self._placing.take_step(self._next_index)
             self._next_index += 1
-            self._finished -= 1
-            self.job.counters.queue.update(self._finished, id(self))
+            self._ready -= 1
+            self.job.counters.queue.update(self._ready, id(self))
             return step
 
     def release_waiter(self) -> Waiter | None:
@@ -338,8 +339,8 @@ class StreamState:
             if ring is not None:
                 self._let_go(ring, self._steps.values())
             self._steps.clear()
-            if self._finished:
-                self._finished = 0
+            if self._ready:
+                self._ready = 0
                 self.job.counters.queue.update(0, id(self))
             return self._take_waiters()
 

@@ -15,6 +15,7 @@ from aioloader.engine.decoding import decode_item
 from aioloader.engine.job import Job
 from aioloader.engine.state import StreamState
 from aioloader.errors import AccessDeniedError, DecodeError, LoaderClosedError, ObjectNotFoundError, SampleError
+from aioloader.types import FieldSpec
 
 if TYPE_CHECKING:
     from aioloader.engine.step import Item, Step
@@ -363,3 +364,28 @@ def test_what_broke_a_stream_is_raised_in_its_consumer(make_job: MakeJob) -> Non
     with pytest.raises(ValueError, match="ill") as caught:
         driver.state.pop()
     assert caught.value is error
+
+
+def test_a_finished_step_behind_one_that_is_missing_does_not_count_as_ready(make_job: MakeJob) -> None:
+    job = make_job(12, 2, max_queue_size=4, workers=8)
+    state = StreamState(job, 0, 0)
+    for _ in range(8):
+        ticket = state.next_ticket()
+        assert ticket is not None
+        state.offer(state.item(ticket, state.sample(ticket), b"x"))
+    items = []
+    for _ in range(8):
+        item = state.take()
+        assert item is not None
+        if item.slab is None:
+            state.settle(item, FieldSpec((1,), "int64"))
+        items.append(item)
+    for item in items[2:]:
+        state.decoded(item, 0.001, None)
+    assert job.counters.queue.length == 0
+    state.decoded(items[0], 0.001, None)
+    assert job.counters.queue.length == 0
+    state.decoded(items[1], 0.001, None)
+    assert job.counters.queue.length == 4
+    assert state.pop() is not None
+    assert job.counters.queue.length == 3

@@ -110,8 +110,8 @@ def _queue(over_time: OverTime) -> Section:
     occupied = over_time.points([min(share, 1.0) for share in over_time.rates("queue_s")])
     return Section(
         "Batch queue",
-        "A queue that is never empty means that the consumer is the slower side. Batches count while all before them are "
-        "finished too.",
+        "A queue that is never empty means that the consumer is the slower side. Batches count while all before them "
+        "are finished too.",
         [
             line_chart(
                 "Finished batches that wait",

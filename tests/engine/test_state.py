@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -378,7 +379,7 @@ def test_a_finished_step_behind_one_that_is_missing_does_not_count_as_ready(make
         item = state.take()
         assert item is not None
         if item.slab is None:
-            state.settle(item, FieldSpec((1,), "int64"))
+            state.settle(item, FieldSpec((1,), np.dtype("int64")))
         items.append(item)
     for item in items[2:]:
         state.decoded(item, 0.001, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
@@ -16,6 +17,7 @@ from aioloader.engine.shared import process_body_bytes
 from aioloader.engine.workspace import Workspace
 from aioloader.errors import EmptyDatasetError, OptionError
 from aioloader.monitor.cache_forecast import CacheForecast
+from aioloader.monitor.snapshot import Snapshot
 from aioloader.monitor.stats import Counters, LoaderStats
 from aioloader.order.permutation import EpochOrder
 from aioloader.runtime.machine import usable_cores
@@ -225,10 +227,13 @@ class _Base:
         """The figures of now, as a frozen record."""
         return self._job.counters.freeze(self._session.engine_stats())
 
-    def verdict(self) -> Verdict:
-        """The one thing that limits the run as it was in its latest seconds, and the knob that moves it."""
+    def verdict(self, *, since_s: float = 0.0) -> Verdict:
+        """The one thing that limits the run as it was in its latest seconds, and the knob that moves it.
+
+        What was before ``since_s`` (on the clock of `time.monotonic`) does not count, unless it is all there is.
+        """
         stats, counters = self.stats(), self._job.counters
-        span = steady_span(counters.timeline)
+        span = steady_span(counters.timeline.since(since_s)) or steady_span(counters.timeline)
         if span is None:
             return startup(stats.first_batch_s, stats.batches, stats.samples_per_s)
         facts = Facts(
@@ -250,12 +255,36 @@ class _Base:
 
     def report(self) -> str:
         """The figures of now as text: the verdict, throughput, who waited, fetch and decode times, the knobs."""
-        knobs = {**describe(self._tuner.settings, self._tuner.fixed), **self._knobs}
         stats = self.stats()
         next_share = None if self._forecast is None else self._forecast.share(stats.cache)
         verdict = self.verdict()
         keras = in_words(verdict.keras, self.batch_size)
-        return render(stats, knobs, self._data.store.location, self.changes, next_share, verdict, keras)
+        return render(stats, self._shown_knobs(), self._data.store.location, self.changes, next_share, verdict, keras)
+
+    def snapshot(self, *, since_s: float = 0.0) -> Snapshot:
+        """All that is shown of a loader, as it is now, in one frozen record; ``since_s`` as in `verdict`."""
+        counters, verdict = self._job.counters, self.verdict(since_s=since_s)
+        return Snapshot(
+            at_s=time.monotonic(),
+            source=self._data.store.location,
+            knobs=self._shown_knobs(),
+            settings=self.settings,
+            stats=self.stats(),
+            verdict=verdict,
+            keras=in_words(verdict.keras, self.batch_size),
+            timeline=counters.timeline.since(0.0),
+            changes=self.changes,
+            fetch=counters.fetch.latency.copy(),
+            decode=counters.decode.latency.copy(),
+            decoded=counters.decoded,
+            decode_s=counters.decode_s,
+            queued=counters.queue.length,
+            queue_s=counters.queue.busy_s(),
+            queued_s=counters.queue.area_s(),
+        )
+
+    def _shown_knobs(self) -> dict[str, str]:
+        return {**describe(self._tuner.settings, self._tuner.fixed), **self._knobs}
 
     @property
     def settings(self) -> Settings:

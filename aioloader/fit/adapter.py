@@ -23,7 +23,8 @@ def keras_adapter(source: BatchSource) -> Any:
     epoch of the source. Raises ImportError where Keras is missing, older than 3.7 or has moved what is
     needed, and `OptionError` where Keras runs on another backend than TensorFlow.
     """
-    _require_keras()
+    require_keras("to_keras()")
+    _require_tensorflow()
     try:
         from aioloader.fit.data_adapter import LoaderDataAdapter
     except ImportError as exc:
@@ -34,16 +35,18 @@ def keras_adapter(source: BatchSource) -> Any:
     return LoaderDataAdapter(source)
 
 
-def _require_keras() -> None:
+def require_keras(what: str) -> None:
+    """Import Keras; ImportError where ``what`` cannot have it, or it is older than 3.7."""
     try:
-        keras = importlib.import_module("keras")
+        importlib.import_module("keras")
     except ImportError as exc:
-        raise ImportError("to_keras() needs Keras with TensorFlow: pip install 'aioloader[tensorflow]'") from exc
+        raise ImportError(f"{what} needs Keras with TensorFlow: pip install 'aioloader[tensorflow]'") from exc
     if parse_version(_keras_version()) < OLDEST_KERAS:
-        raise ImportError(
-            f"Keras {_keras_version()} is too old: to_keras() needs Keras 3.7 or newer; pip install -U keras"
-        )
-    backend = keras.backend.backend()
+        raise ImportError(f"Keras {_keras_version()} is too old: {what} needs Keras 3.7 or newer; pip install -U keras")
+
+
+def _require_tensorflow() -> None:
+    backend = importlib.import_module("keras").backend.backend()
     if backend != "tensorflow":
         raise OptionError("KERAS_BACKEND", repr(backend), "'tensorflow', the only backend that to_keras() feeds so far")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log2
+from math import inf, log2
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ class Bin:
     low: float
     high: float
     count: int
+
+
+def bucket_end_s(index: int) -> float:
+    """Seconds that all durations in bucket ``index`` are below; the last has no end."""
+    return _FLOOR_S * 2 ** ((index + 1) / _PER_OCTAVE) if index < BUCKETS - 1 else inf
 
 
 class LatencyHistogram:
@@ -61,6 +66,24 @@ class LatencyHistogram:
         self.count += sum(counts)
         self.total_s += total_s
         self.max_s = max(self.max_s, max_s)
+
+    def copy(self) -> LatencyHistogram:
+        """What it holds now; its sums agree, whoever writes meanwhile."""
+        copied = LatencyHistogram()
+        copied.total_s, copied.max_s = self.total_s, self.max_s
+        copied.counts = self.counts.copy()
+        copied.count = sum(copied.counts)
+        return copied
+
+    def since(self, earlier: LatencyHistogram) -> LatencyHistogram:
+        """What came after ``earlier``, a copy of it; the longest is known only to the width of a bucket."""
+        later = LatencyHistogram()
+        later.counts = [now - then for now, then in zip(self.counts, earlier.counts, strict=True)]
+        later.count = sum(later.counts)
+        later.total_s = max(self.total_s - earlier.total_s, 0.0)
+        last = next((index for index in reversed(range(BUCKETS)) if later.counts[index]), None)
+        later.max_s = 0.0 if last is None else min(bucket_end_s(last), self.max_s)
+        return later
 
     def quantile(self, share: float) -> float:
         """The duration that ``share`` (0 to 1) of all stay below, within 5 %; 0.0 while empty."""

@@ -175,6 +175,12 @@ class Timeline:
         for first, last in pairwise(moments):
             yield Span(first, last)
 
+    def since(self, at_s: float) -> Timeline:
+        """A timeline of its own with the moments from ``at_s`` (monotonic seconds) on."""
+        part = Timeline(self._kept)
+        part._moments = [moment for moment in self.moments if moment.at_s >= at_s]
+        return part
+
     def latest(self, seconds: float) -> Span | None:
         """What happened in the last ``seconds`` of open streams, or in all of them; None before two moments."""
         moments = self.moments

@@ -119,6 +119,8 @@ def _others(load: Load) -> str:
 
 def _consumer(facts: Facts) -> _Words:
     load = facts.load
+    if not load.span.samples_per_s:
+        return "finished batches wait and the consumer took none of them, no knob of the loader helps", "", 1.0
     per_batch_s = facts.batch_size / _consumer_per_s(load)
     text = (
         f"the consumer takes {human_time(per_batch_s)} a batch ({load.span.samples_per_s:,.0f} samples/s) and waits "

@@ -32,6 +32,7 @@ PROCESSES = settings(use_multiprocessing=True)
 FEWER = settings(concurrency=16)
 CASES = [
     Case("a slow model", "consumer", {"wait": 0.01, "lanes": 0.5}, "", says="no knob of the loader helps"),
+    Case("a consumer that takes nothing", "consumer", {"per_s": 0, "wait": 0.0, "full_beats": 4}, "", says="took none"),
     Case(
         "Little's law",
         "network latency",
@@ -145,7 +146,10 @@ def test_the_limit_is_named_with_its_figures_and_the_knob(case: Case) -> None:
     assert case.says in verdict.sentence
     assert verdict.knob == case.knob
     assert case.gain[0] <= verdict.gain <= case.gain[1]
-    assert json.loads(json.dumps(verdict.as_dict()))["figures"]["samples_per_s"] > 0
+    assert (
+        json.loads(json.dumps(verdict.as_dict()))["figures"]["samples_per_s"]
+        == load_of(**case.stations).span.samples_per_s
+    )
 
 
 def test_keras_needs_as_many_workers_as_samples_are_under_way() -> None:

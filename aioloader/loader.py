@@ -14,6 +14,7 @@ from aioloader.engine.job import Job
 from aioloader.engine.ledger import Ledger, LedgerEntry, read_skip_list
 from aioloader.engine.session import Session
 from aioloader.engine.shared import process_body_bytes
+from aioloader.engine.stall_trace import trace_of
 from aioloader.engine.workspace import Workspace
 from aioloader.errors import EmptyDatasetError, OptionError
 from aioloader.monitor.cache_forecast import CacheForecast
@@ -38,6 +39,7 @@ from aioloader.tune.tuner import Tuner
 from aioloader.tune.verdict import judge, startup, steady_span
 from aioloader.tune.weights import class_weights, weight_column
 from aioloader.view.report import render
+from aioloader.view.whole_file import write_whole
 
 if TYPE_CHECKING:
     import os
@@ -282,6 +284,16 @@ class _Base:
             queue_s=counters.queue.busy_s(),
             queued_s=counters.queue.area_s(),
         )
+
+    def trace(self, path: str | os.PathLike[str]) -> None:
+        """Write what was done so far to ``path``, for Perfetto (ui.perfetto.dev) or ``chrome://tracing``.
+
+        A lane a stage (fetch, decode, the batch queue, the consumer) with some of the samples, at most one at a time
+        and one in two milliseconds; requests in flight, queued batches and samples a second; and the changes of knobs with
+        their reasons. The latest thousand spans of each lane are there, of older ones fewer. Raises OSError where the
+        file cannot be written.
+        """
+        write_whole(path, trace_of(self._job, about=self._shown_knobs()))
 
     def _shown_knobs(self) -> dict[str, str]:
         return {**describe(self._tuner.settings, self._tuner.fixed), **self._knobs}

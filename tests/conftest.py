@@ -14,6 +14,7 @@ import gc
 import inspect
 import logging
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -140,6 +141,14 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
         lines += [f"asyncio's log: {message}" for message in log.messages]
     if lines:
         pytest.fail("this test left behind\n  " + "\n  ".join(lines), pytrace=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def stalls_leave_their_traces_with_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A `StalledError` writes a file where temporary files go."""
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
+    yield
+    tempfile.tempdir = before
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from aioloader.engine.deliver import check_rate, deliver, skipped_slots
 from aioloader.engine.patience import Patience
+from aioloader.engine.stall_trace import StallTrace
 from aioloader.errors import InvariantError, LoaderClosedError, StalledError, StreamReplacedError
 from aioloader.runtime.wake import Wake
 
@@ -118,13 +119,17 @@ class _Epoch:
     def _patience(self, asked_at: float) -> Patience:
         return Patience(self._session.job.options.stall_timeout_s, asked_at)
 
-    def _give_up(self) -> NoReturn:
+    def _trace_stall(self) -> tuple[str, StallTrace]:
+        """What was in flight, and a file with what was done, on its way to disk."""
         description = self._relay.describe_in_flight()
+        return description, StallTrace(self._session.job, description)
+
+    def _give_up(self, description: str, trace: str) -> NoReturn:
         self.close()
         self._relay.abandon_stuck(monotonic())
         raise StalledError(
             f"no sample was fetched or decoded for stall_timeout_s={self._session.job.options.stall_timeout_s:g}: "
-            f"{description}. Check the store and the decoder, or raise stall_timeout_s."
+            f"{description}. Check the store and the decoder, or raise stall_timeout_s.{trace}"
         )
 
 
@@ -149,7 +154,8 @@ class EpochIterator(_Epoch):
                 raise
             slice_s = patience.next_slice(self._relay.last_progress)
             if slice_s is None:
-                self._give_up()
+                description, trace = self._trace_stall()
+                self._give_up(description, trace.wait())
             ready.wait(slice_s)
             patience.waited()
         self._check_epoch()
@@ -178,7 +184,8 @@ class AsyncEpochIterator(_Epoch):
                 return self._take(popped, asked_at)
             slice_s = patience.next_slice(self._relay.last_progress)
             if slice_s is None:
-                self._give_up()
+                description, trace = self._trace_stall()
+                self._give_up(description, await trace.wait_async())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(slice_s):
                     await ready.wait()

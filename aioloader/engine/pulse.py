@@ -12,15 +12,21 @@ from aioloader.monitor.timeline import Moment, Settings
 from aioloader.runtime.cpu import idle_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aioloader.engine.job import Job
+    from aioloader.monitor.changes import KnobChange
 
 EVERY_S: Final = 0.25
 
 
 class Controller(Protocol):
     """Sets the knobs."""
+
+    @property
+    def changes(self) -> Sequence[KnobChange]:
+        """What it has made of them, and why."""
+        ...
 
     def observe(self, moment: Moment, *, epoch: int, samples_left: int) -> Settings:
         """The settings from now on."""

@@ -87,6 +87,8 @@ class QuickReads:
                 return False
         sample = self._work.sample(ticket)
         started = monotonic()
+        lane = self._counters.recorder.fetch
+        is_recorded = started >= lane.next_s and lane.begin(started, sample.key)
         self._loop.in_flight[ticket] = sample.key, "fetch", started
         try:
             body = self._read_now(sample.key, sample.byte_range)
@@ -96,6 +98,8 @@ class QuickReads:
             self._post(partial(self._loop.rescue, (ticket,)))
             return True
         finally:
+            if is_recorded:
+                lane.end(monotonic())
             self._loop.in_flight.pop(ticket, None)
         item.fetch_s, item.nbytes, item.reserved_bytes = monotonic() - started, len(body), 0
         counters = self._counters

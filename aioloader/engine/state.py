@@ -238,7 +238,9 @@ class StreamState:
             return None
         if step.index != self._next_index + self._ready:
             return None  # an older one is missing: it cannot be taken yet
+        now_s = monotonic()
         while (following := self._steps.get(self._next_index + self._ready)) is not None and not following.remaining:
+            following.ready_at = now_s
             self._ready += 1
         self.job.counters.queue.update(self._ready, id(self))
         return self._take_waiters() if step.index == self._next_index else None
@@ -274,6 +276,7 @@ class StreamState:
             self._next_index += 1
             self._ready -= 1
             self.job.counters.queue.update(self._ready, id(self))
+            self.job.counters.recorder.queue.record(step.ready_at, monotonic())
             return step
 
     def release_waiter(self) -> Waiter | None:

@@ -30,6 +30,7 @@ class Step:
     remaining: int
     slab: Slab | None = None
     decoding: int = 0
+    ready_at: float = 0.0
     decode_s: list[float] = field(default_factory=list)
     failures: list[tuple[int, SampleError]] = field(default_factory=list)
 

@@ -88,6 +88,7 @@ class Worker:
         self._sizes = BodySizes(body_bytes)
         self.in_flight: dict[int, tuple[str, str, float]] = {}
         """By ticket: key, stage, and since when."""
+        counters.recorder.in_flight = self.in_flight
         self.is_inline = recipe.decoder.runs_inline and recipe.transform is None
         """Whether it decodes on the loop: then no decode thread serves it."""
         self._inline_posted = False
@@ -202,6 +203,8 @@ class Worker:
         counters = self._counters
         started = monotonic()
         self.in_flight[ticket] = sample.key, "fetch", started
+        lane = counters.recorder.fetch
+        is_recorded = started >= lane.next_s and lane.begin(started, sample.key)
         counters.in_flight += 1
         counters.in_flight_peak = max(counters.in_flight_peak, counters.in_flight)
         item, error = None, None
@@ -218,6 +221,8 @@ class Worker:
                 raise
             error = self._named(exc, sample)
         finally:
+            if is_recorded:
+                lane.end(monotonic())
             counters.in_flight_seen += counters.in_flight
             counters.in_flight -= 1
             self._sizes.saw(None if item is None else len(item.body))
@@ -253,6 +258,8 @@ class Worker:
 
     async def _decode_on_loop(self, item: Item) -> None:
         started = monotonic()
+        lane = self._counters.recorder.decode
+        is_recorded = started >= lane.next_s and lane.begin(started, item.sample.key)
         self.in_flight[item.ticket] = item.sample.key, "decode", started
         try:
             self._work.enter_user_code(item.ticket)
@@ -269,6 +276,8 @@ class Worker:
             self.announce(1)
             return
         finally:
+            if is_recorded:
+                lane.end(monotonic())
             self._work.leave_user_code(item.ticket)
             self.in_flight.pop(item.ticket, None)
         item.decode_s = monotonic() - started
@@ -333,6 +342,8 @@ class Worker:
         error = None
         first = item.slab is None
         started = monotonic()
+        lane = self._counters.recorder.decode
+        is_recorded = started >= lane.next_s and lane.begin(started, item.sample.key)
         self.in_flight[item.ticket] = item.sample.key, "decode", started
         try:
             decode_item(self._recipe, item, self._work.settle)
@@ -342,7 +353,10 @@ class Worker:
             self._wake(self._work.close(broken=exc))
         except BaseException as exc:
             self.fail(exc)
-        item.decode_s += monotonic() - started
+        ended = monotonic()
+        item.decode_s += ended - started
+        if is_recorded:
+            lane.end(ended)
         self.in_flight.pop(item.ticket, None)
         self._bodies.release(item.reserved_bytes)
         item.reserved_bytes = 0  # the first sample comes here twice where its slab is another process's to give

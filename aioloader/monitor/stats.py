@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aioloader.monitor.histogram import Bin, LatencyHistogram
 from aioloader.monitor.occupancy import Occupancy
+from aioloader.monitor.recorder import Recorder
 from aioloader.monitor.slowest import Slowest, SlowSample
 from aioloader.monitor.timeline import Timeline
 
@@ -228,8 +229,10 @@ class Counters:
     full_beats: int = 0
     blocked_beats: int = 0
     timeline: Timeline = field(default_factory=Timeline)
+    recorder: Recorder = field(default_factory=Recorder)
     _first_asked: float | None = None
     _last_received: float = 0.0
+    _working_since: float = 0.0
 
     def asked(self) -> float:
         """The consumer asks for a batch; returns the time."""
@@ -237,6 +240,9 @@ class Counters:
         if self._first_asked is None:
             self._first_asked = now
             self.queue.restart()
+        else:
+            self.recorder.computing.record(self._working_since, now)
+        self._working_since = now  # where no batch comes, at the end of an epoch
         return now
 
     def received(self, asked_at: float, samples: int, skipped: int) -> None:
@@ -249,7 +255,8 @@ class Counters:
         self.batches += 1
         self.samples += samples
         self.skipped += skipped
-        self._last_received = now
+        self._last_received = self._working_since = now
+        self.recorder.waiting.record(asked_at, now)
 
     def freeze(self, engine: EngineStats | None = None) -> LoaderStats:
         """The record of now, with what the engine knows of itself."""

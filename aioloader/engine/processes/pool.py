@@ -16,6 +16,7 @@ from aioloader.engine.processes.facts import unpack_breakdown, unpack_error, unp
 from aioloader.engine.processes.introduction import Introduction
 from aioloader.engine.processes.link import Link, exit_text, reap_all
 from aioloader.engine.processes.shares import shares
+from aioloader.engine.processes.spans import unpack_spans
 from aioloader.engine.processes.wire import Done, ToChild, ToParent, as_dict, unpack_arrived
 from aioloader.errors import AioloaderError, OptionError, RemoteError, WorkersFailedError
 from aioloader.monitor.histogram import LatencyHistogram
@@ -174,6 +175,8 @@ class ProcessPool:
             stream.on_failed(link, int(facts["ticket"]), unpack_error(facts["error"]))
         elif kind == ToParent.SPEC:
             stream.on_spec(link, int(facts["ticket"]), unpack_spec(facts["spec"]), str(facts["key"]))
+        elif kind == ToParent.SPANS:
+            stream.on_spans(link, unpack_spans(facts["spans"], link.pid))
         elif kind == ToParent.BROKEN:
             stream.break_with(unpack_breakdown(facts))
         elif kind == ToParent.ENDED:

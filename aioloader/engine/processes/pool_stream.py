@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from aioloader.engine.processes.link import Link
     from aioloader.engine.processes.wire import Done
     from aioloader.errors import SampleError
+    from aioloader.monitor.recorder import Span
     from aioloader.types import Tree
 
 
@@ -37,6 +38,10 @@ class PoolStream(Protocol):
 
     def on_done(self, link: Link, done: Done) -> None:
         """Slots were filled."""
+        ...
+
+    def on_spans(self, link: Link, spans: dict[str, list[Span]]) -> None:
+        """What the link recorded, by stage."""
         ...
 
     def on_arrived(self, link: Link, tickets: list[int]) -> None:

@@ -21,10 +21,11 @@ from aioloader.engine.budget import Budget
 from aioloader.engine.lanes import DecodeThreads
 from aioloader.engine.processes.board import Board
 from aioloader.engine.processes.recipe import ChildRecipe
-from aioloader.engine.processes.share import Share
+from aioloader.engine.processes.share import RECORDED_EVERY_S, Share
 from aioloader.engine.processes.wire import Frames, ToChild, ToParent, in_json
 from aioloader.engine.worker import Worker
 from aioloader.monitor.lag import LoopLag
+from aioloader.monitor.recorder import Recorder
 from aioloader.monitor.stats import Counters
 from aioloader.runtime.cpu import ThreadClock
 from aioloader.runtime.loop_thread import new_loop
@@ -190,7 +191,7 @@ class Child:
         recipe = self._recipes.get(message["recipe"])
         if recipe is None:
             return
-        counters = Counters()
+        counters = Counters(recorder=Recorder(RECORDED_EVERY_S))
         number, origin = message["stream"], recipe.store.origin
         share = Share(
             number, recipe, self._board, counters, self.send, self._loop.call_soon_threadsafe, message["probe"]

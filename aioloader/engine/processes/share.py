@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aioloader.engine.processes.facts import pack_breakdown, pack_error, pack_spec
+from aioloader.engine.processes.spans import pack_spans
 from aioloader.engine.processes.wire import Done, ToParent, in_json, pack_arrived
 from aioloader.engine.step import Item
 from aioloader.errors import DecodeError, InvariantError
@@ -28,6 +29,11 @@ _REPORT = 16
 """Samples that are reported in one frame at most; fewer when a run is done or nothing is left to decode."""
 _REPORT_EVERY_S = 0.5
 """Slow decoders report no later than that: who waits must see that something moves."""
+
+
+_TELL_SPANS_EVERY_S = 0.25
+RECORDED_EVERY_S = 0.02
+"""What a child records goes through a socket: fewer spans than the parent's own."""
 
 
 @dataclass(slots=True)
@@ -75,7 +81,7 @@ class Share:
         self._decoding = 0
         self._runs: dict[int, int] = {}  # samples left of each
         self._report: list[tuple[int, float, float, int]] = []
-        self._flushed_s = monotonic()
+        self._flushed_s = self._told_spans_s = monotonic()
         self._next_run = 0
         self.on_idle: Callable[[], object] | None = None
         """Called once the share is closed and no decode runs."""
@@ -291,6 +297,11 @@ class Share:
                 counters = self._counters
                 done = Done.of(self.number, counters.in_flight, counters.in_flight_peak, rows)
                 self._send(ToParent.DONE, done.pack())
+            if self._flushed_s - self._told_spans_s > _TELL_SPANS_EVERY_S:
+                self._told_spans_s = self._flushed_s
+                self._send(
+                    ToParent.SPANS, in_json({"stream": self.number, "spans": pack_spans(self._counters.recorder)})
+                )
 
     def failed(self, ticket: int, error: SampleError) -> None:
         """Told at once, after what is done."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aioloader.engine.processes.recipe import PackedRecipe
     from aioloader.engine.processes.wire import Done
     from aioloader.errors import SampleError
+    from aioloader.monitor.recorder import Span
     from aioloader.runtime.loop import LoopLease
     from aioloader.types import SampleRef, Tree
 
@@ -220,6 +221,11 @@ class ProcessStream(Stream):
         for ticket, seconds, nbytes in zip(tickets, done.fetch_s.tolist(), done.nbytes.tolist(), strict=True):
             if seconds > slowest.least_s:
                 slowest.add(self.state.sample(ticket).key, seconds, nbytes)
+
+    def on_spans(self, link: Link, spans: dict[str, list[Span]]) -> None:
+        """Kept beside this process's own."""
+        for stage, some in spans.items():
+            self._job.counters.recorder.add(stage, some)
 
     def on_arrived(self, link: Link, tickets: list[int]) -> None:
         """Slots for them as far as steps are open."""

@@ -53,6 +53,7 @@ class ToParent(IntEnum):
     FAILED = 6
     BROKEN = 7
     ENDED = 8
+    SPANS = 9
 
 
 def frame(kind: int, payload: bytes) -> bytes:

@@ -289,9 +289,9 @@ class _Base:
         """Write what was done so far to ``path``, for Perfetto (ui.perfetto.dev) or ``chrome://tracing``.
 
         A lane a stage (fetch, decode, the batch queue, the consumer) with some of the samples, at most one at a time
-        and one in two milliseconds; requests in flight, queued batches and samples a second; and the changes of knobs with
-        their reasons. The latest thousand spans of each lane are there, of older ones fewer. Raises OSError where the
-        file cannot be written.
+        and one in two milliseconds; requests in flight, queued batches and samples a second; and the changes of knobs
+        with their reasons. The latest thousand spans of each lane are there, of older ones fewer. Raises OSError where
+        the file cannot be written.
         """
         write_whole(path, trace_of(self._job, about=self._shown_knobs()))
 

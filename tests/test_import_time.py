@@ -22,6 +22,7 @@ HEAVY = {
     "sklearn",
     "cv2",
     "scipy",
+    "prometheus_client",
 }
 NETWORK = {"aiohttp", "obstore", "uvloop", "aiofiles", "PIL", "rich"}
 

@@ -85,6 +85,10 @@ class LatencyHistogram:
         later.max_s = 0.0 if last is None else min(bucket_end_s(last), self.max_s)
         return later
 
+    def below(self, octave: int) -> int:
+        """How many took less than 2 to the power of ``octave`` microseconds; exact."""
+        return sum(self.counts[: octave * _PER_OCTAVE])
+
     def quantile(self, share: float) -> float:
         """The duration that ``share`` (0 to 1) of all stay below, within 5 %; 0.0 while empty."""
         if self.count == 0:

@@ -15,9 +15,10 @@ import aioloader as al
 from tests.loader.deaths_decoders import body, plus_one
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from aioloader.monitor.changes import KnobChange
     from aioloader.monitor.timeline import Moment, Settings
     from aioloader.types import Batch
 
@@ -57,6 +58,8 @@ def make_loader(data: al.Dataset, **options: Any) -> al.Loader:
 
 class Content:
     """In the place of the tuner: whatever is, may stay."""
+
+    changes: Sequence[KnobChange] = ()
 
     def observe(self, moment: Moment, *, epoch: int, samples_left: int) -> Settings:
         return moment.settings

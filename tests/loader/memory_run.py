@@ -20,11 +20,16 @@ import psutil
 import aioloader as al
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aioloader.monitor.changes import KnobChange
     from aioloader.monitor.timeline import Moment, Settings
 
 
 class Content:
     """In the place of the tuner: whatever is, may stay."""
+
+    changes: Sequence[KnobChange] = ()
 
     def observe(self, moment: Moment, *, epoch: int, samples_left: int) -> Settings:
         return moment.settings

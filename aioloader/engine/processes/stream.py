@@ -225,7 +225,7 @@ class ProcessStream(Stream):
     def on_spans(self, link: Link, spans: dict[str, list[Span]]) -> None:
         """Kept beside this process's own."""
         for stage, some in spans.items():
-            self._job.counters.recorder.add(stage, some)
+            self.job.counters.recorder.add(stage, some)
 
     def on_arrived(self, link: Link, tickets: list[int]) -> None:
         """Slots for them as far as steps are open."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.s3_services import Service
+
 SAMPLES = 40
 
 DECODERS = """
@@ -110,6 +112,24 @@ def test_a_folder_on_this_machine_is_read_without_a_server(tmp_path: Path) -> No
         answers = [child.ask(task(mode, str(tmp_path)), 60) for mode in ("sync", "asyncio", "aioloader")]
     assert len({answer["first_checksum"] for answer in answers}) == 1
     assert [answer["samples"] for answer in answers] == [12] * 3
+
+
+def test_a_bucket_is_read_with_the_environments_keys(
+    moto: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, 12)
+    paths = list(tmp_path.rglob("*.jpg"))
+    bucket = moto.new_bucket({f"train/{path.relative_to(tmp_path)}": path.read_bytes() for path in paths})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto.secret_access_key)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    with Interpreter() as child:
+        answers = [
+            child.ask(task(mode, f"s3://{bucket}/train/"), 60) for mode in ("sync", "threads", "asyncio", "aioloader")
+        ]
+    assert [answer["why_invalid"] for answer in answers] == [""] * 4
+    assert len({answer["first_checksum"] for answer in answers}) == 1
 
 
 def test_a_byte_range_is_asked_for_as_such(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Interpreter:
             while_waiting()
             now = time.monotonic()
             if now > deadline:
-                raise RunFailedError(f"it did not end within {timeout_s:.0f} s", True)
+                raise RunFailedError(f"it did not end within {timeout_s:.0f} s (--timeout)", True)
             if now >= memory_due:
                 peak_bytes = max(peak_bytes, tree.memory_bytes(self._process.pid))
                 memory_due = time.monotonic() + max(_MEMORY_LOOK_S, 20 * (time.monotonic() - now))

@@ -16,7 +16,7 @@ from aioloader.errors import OptionError
 if TYPE_CHECKING:
     import argparse
 
-COMMANDS = ["serve", "demo", "cache"]
+COMMANDS = ["serve", "demo", "tune", "cache"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aioloader import __version__
 from aioloader.cli import cache, demo, serve
 from aioloader.cli.bench import command as bench
+from aioloader.cli.tuning import command as tune
 from aioloader.errors import AioloaderError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"aioloader {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_command(commands, shared)
+    tune.add_command(commands, shared)
     bench.add_command(commands, shared)
     serve.add_command(commands, shared)
     cache.add_command(commands, shared)

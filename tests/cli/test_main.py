@@ -16,7 +16,7 @@ from aioloader.errors import OptionError
 if TYPE_CHECKING:
     import argparse
 
-COMMANDS = ["serve", "demo", "bench", "cache"]
+COMMANDS = ["serve", "demo", "tune", "bench", "cache"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -4,7 +4,7 @@
 
 Nothing is asserted: what is printed is what was seen. Each backend runs in a process of its own, in which alternatives
 are interleaved; a batch is a wait (`time.sleep`), the model one Dense layer. `docs/tuning.md` quotes the figures of
-`--repeats 5`. Some five minutes for three backends with three rounds, or for one with five.
+`--repeats 5`. Where the machine is quiet: five minutes for three backends with three rounds, or for one with five.
 """
 
 from __future__ import annotations

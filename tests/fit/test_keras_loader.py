@@ -121,3 +121,14 @@ def test_a_fit_stopped_in_mid_epoch_leaves_nothing_once_the_loader_is_closed(fol
         trained.model.fit(loader.to_keras(), epochs=2, callbacks=[Stop()], verbose=0)
         trained.model.fit(loader.to_keras(), verbose=0)
     assert trained.seen.ids("train") == order_of(folder, [0])[:8] + order_of(folder, [1])
+
+
+def test_tensorflows_profiler_sees_the_waits(folder: Path, trained: Trained, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    with new_loader(numbers(folder)) as loader:
+        trained.model.fit(loader.to_keras(), verbose=0)
+        with tf.profiler.experimental.Profile(str(tmp_path)):
+            trained.model.fit(loader.to_keras(), verbose=0)
+    (written,) = tmp_path.rglob("*.xplane.pb")
+    assert b"aioloader.wait" in written.read_bytes()

@@ -21,6 +21,7 @@ from aioloader.monitor.recorder import OLDER, RECENT
 from aioloader.serve.manners import Manners
 from aioloader.serve.thread import serve_in_thread
 from tests.loader.conftest import ASKED_ONCE
+from tests.loader.hand_over_rig import Switching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +126,27 @@ def test_worker_processes_have_lanes_of_their_own_on_the_same_clock(url: str, tm
     decoded = [event for pid in children for event in spans[pid, 2]]
     assert decoded
     assert all(first <= event["ts"] <= last for event in decoded)
+
+
+def test_both_kinds_of_workers_of_a_run_that_went_over_are_in_its_trace(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    with new_loader(url, workers=2, use_multiprocessing=False) as loader:
+        switching = Switching(loader)
+        after = 0
+        for batch in loader.epochs(1000):
+            if (batch.epoch, batch.step) == (1, 0):
+                switching.ask(True, 2)
+            del batch
+            after += bool(switching.switched)
+            if after == 40:
+                break
+            time.sleep(0.02)
+        loader.trace(path)
+        switching.let_go()
+    assert switching.switched == [("processes", 2)]
+    decoders = [pid for pid, lane in spans_of(read(path)) if lane == 2]
+    assert os.getpid() in decoders
+    assert len(decoders) >= 2
 
 
 def test_a_knobs_change_stands_there_with_its_reason(url: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 import aioloader as al
+from aioloader.engine import hand_over
 from tests.loader.conftest import worker_pids
 from tests.loader.deaths_decoders import DiesWhenUnpickled, plus_one
 from tests.loader.hand_over_rig import BATCH_SIZE, Switching, check_whole, copied, digest, in_memory, make_loader
@@ -157,3 +158,18 @@ def test_a_stall_in_the_middle_of_going_over_names_the_sample(tmp_path: Path, *,
         with pytest.raises(al.errors.StalledError, match=rf"{held:04d}\.bin \(decode"):
             list(batches)
         go.touch()
+
+
+def test_processes_that_take_too_long_to_start_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hand_over, "START_S", 0.001)
+    with make_loader(in_memory()) as loader:
+        switching, batches = Switching(loader), []
+        for batch in loader:
+            batches.append(copied(batch))
+            if batch.step == 3:
+                switching.ask_and_wait(True, 2)
+        assert switching.refused == ["worker processes did not start within 0.001 s: 0 of 2 are up"]
+        monkeypatch.undo()
+        switching.ask_and_wait(True, 2)  # and once more
+        assert switching.switched == [("processes", 2)]
+    check_whole(batches)

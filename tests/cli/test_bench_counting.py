@@ -75,7 +75,30 @@ def test_what_came_before_the_mark_is_not_measured() -> None:
     count.add([np.zeros(10)], np.arange(510, 520))
     time.sleep(0.15)
     assert count.add([np.zeros(10)], np.arange(520, 530))
-    assert 1 < count.figures().samples_per_s <= 10 / 0.1
+    assert 1 < count.figures().samples_per_s <= 20 / 0.25
+
+
+def test_a_burst_before_a_long_wait_is_not_taken_for_speed() -> None:
+    count = Count(1000, 0.1, 0)
+    time.sleep(0.03)
+    for first in (0, 10, 20):
+        assert not count.add([np.zeros(10)], np.arange(first, first + 10))
+    time.sleep(0.3)
+    assert count.add([np.zeros(10)], np.arange(30, 40))
+    assert count.figures().samples_per_s <= 30 / 0.3
+
+
+def test_waves_are_measured_whole() -> None:
+    count = Count(1000, 0.1, 4)
+    time.sleep(0.02)
+    for first in (0, 2):  # the first wave, by which the time begins
+        assert not count.add([np.zeros(2)], np.array([first, first + 1]))
+    time.sleep(0.15)
+    assert not count.add([np.zeros(2)], np.array([4, 5]))  # the time is over, the second wave is not
+    assert count.add([np.zeros(2)], np.array([6, 7]))
+    figures = count.figures()
+    assert figures.samples == 8
+    assert 1 < figures.samples_per_s <= 4 / 0.15
 
 
 def test_two_batches_of_other_values_have_other_checksums() -> None:

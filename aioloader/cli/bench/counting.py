@@ -1,10 +1,10 @@
-"""What is kept of a run: when each batch came, which samples it held, and what they took.
+"""What is kept of a run: when batches came, which samples they held, and what they took.
 
 A run is measured from a mark on, and its time begins there: the first batch after a sixth of its time. Until then
-workers start and pipelines fill. Modes that fetch a batch's samples one after another come in waves, some batches at
-once (their quantum): their mark is the end of the first wave, and where that took longer than the run's time, the run
-ends there and all of it counts. It is measured to the last batch before its time is over: one that comes later came
-after a wait.
+workers start and pipelines fill. It is measured to the first batch after its time: both ends are then batches that were
+waited for, and what was under way at the one is as much as at the other. Modes that load a batch's samples one after
+another come in waves, some batches at once (their quantum), and are measured over whole waves: the mark is the end of
+the first, and where that took longer than the run's time, the run ends there and all of it counts.
 """
 
 from __future__ import annotations
@@ -25,17 +25,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FILLING_SHARE = 1 / 6
-_CPU_READINGS = 20
-"""In a run: each looks at every thread of the process tree."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """All that had come by ``at_s``; ``cpu_s`` is None where nobody looked."""
+    """What had come by ``at_s``, and the CPU it took."""
 
     at_s: float
     samples: int
-    cpu_s: float | None
+    cpu_s: float
 
 
 class Count:
@@ -46,10 +44,11 @@ class Count:
         self._seconds = seconds
         self._quantum = min(quantum, expected)
         self._ids: list[NDArray[np.int64]] = []
+        self._samples = 0
         self._first_checksum = 0
-        self._readings = [_Reading(0.0, 0, tree.cpu_s())]
-        self._cpu_read_s = 0.0
-        self._mark = 0
+        self._first_batch_s = 0.0
+        self._begin = self._last = _Reading(0.0, 0, tree.cpu_s())
+        self._mark: _Reading | None = None
         self._is_over = False
         self._started = perf_counter()
 
@@ -57,40 +56,36 @@ class Count:
         """One batch, now; whether the run is over with it."""
         now = perf_counter() - self._started
         if not self._ids:
+            self._first_batch_s = now
             self._first_checksum = checksum_of(arrays)
         self._ids.append(np.array(ids, np.int64))
-        samples = self._readings[-1].samples + len(ids)
-        is_mark = not self._mark and samples >= self._quantum and now >= self._seconds * _FILLING_SHARE
+        self._samples += len(ids)
+        is_mark = self._mark is None and self._samples >= self._quantum and now >= self._seconds * _FILLING_SHARE
+        self._is_over = self._samples >= self._expected
         if is_mark:
-            self._mark = len(self._readings)
-        self._is_over = samples >= self._expected
-        if self._mark:
-            is_slow_wave = is_mark and self._quantum > 0 and now > self._seconds
-            self._is_over |= is_slow_wave or (not is_mark and now > self._readings[self._mark].at_s + self._seconds)
-        is_read = is_mark or self._is_over or now > self._cpu_read_s + self._seconds / _CPU_READINGS
-        if is_read:
-            self._cpu_read_s = now
-        self._readings.append(_Reading(now, samples, tree.cpu_s() if is_read else None))
+            self._is_over |= self._quantum > 0 and now > self._seconds
+        elif self._mark is not None and now > self._mark.at_s + self._seconds:
+            waves_samples = self._samples - self._mark.samples
+            self._is_over |= self._quantum == 0 or waves_samples % self._quantum == 0
+        if is_mark or self._is_over:  # else nobody needs the CPU, which takes a look at each thread of the tree
+            self._last = _Reading(now, self._samples, tree.cpu_s())
+        if is_mark:
+            self._mark = self._last
         return self._is_over
 
     def figures(self) -> Figures:
         """The record of the run, once it is over."""
-        readings = self._readings
-        first, last = readings[self._mark], readings[-1]
-        in_time = [one for one in readings[self._mark + 1 :] if one.at_s <= first.at_s + self._seconds]
-        if not self._mark or len(readings) == self._mark + 1:
-            first = readings[0]
-        elif in_time:
-            last = in_time[-1]
-        read = [one for one in readings if first.at_s < one.at_s <= last.at_s and one.cpu_s is not None] or [last]
+        if not self._is_over:  # the mode ended too early, which makes it invalid
+            self._last = _Reading(perf_counter() - self._started, self._samples, tree.cpu_s())
+        last = self._last
+        first = self._begin if self._mark is None or self._mark is last else self._mark
         counted, seconds = last.samples - first.samples, last.at_s - first.at_s
-        cpu_s, cpu_samples = (read[-1].cpu_s or 0.0) - (first.cpu_s or 0.0), read[-1].samples - first.samples
         return Figures(
-            samples=readings[-1].samples,
+            samples=self._samples,
             samples_per_s=counted / seconds if seconds > 0 else 0.0,
-            first_batch_s=readings[1].at_s if len(readings) > 1 else 0.0,
-            cpu_s_per_1000=max(cpu_s, 0.0) / cpu_samples * 1000 if cpu_samples else 0.0,
-            seconds=readings[-1].at_s,
+            first_batch_s=self._first_batch_s,
+            cpu_s_per_1000=max(last.cpu_s - first.cpu_s, 0.0) / counted * 1000 if counted else 0.0,
+            seconds=last.at_s,
             first_checksum=self._first_checksum,
             why_invalid=self._why_invalid(),
         )

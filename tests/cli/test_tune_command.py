@@ -161,7 +161,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 def test_a_decoder_that_holds_the_gil_gets_processes(digits: Path, in_a_folder: Path) -> None:
     (in_a_folder / "slow_decoder.py").write_text(HOLDS_THE_GIL)
     with bucket_process(digits, 0.005) as url:
-        options = ["--decode", "slow_decoder:decode", "--batch-size", "8", "--seconds", "18s"]
+        options = ["--decode", "slow_decoder:decode", "--batch-size", "8", "--seconds", "15s"]
         run = tune(in_a_folder, f"{url}train/", "--samples", "400", *options)
         assert "from slow_decoder import decode\n" in run.code
         had = run.found["decodes"]["scaling_without_gil"]

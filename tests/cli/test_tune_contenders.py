@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from aioloader.cli.tuning.contenders import Contender, Lane, against, contenders, recommended
-from aioloader.monitor.timeline import Settings
+from aioloader.cli.tuning.watched import held_settings
+from aioloader.monitor.timeline import Moment, Settings, Timeline
 
 THREADS = Settings(concurrency=64, workers=2, use_multiprocessing=False, max_queue_size=8)
 PROCESSES = replace(THREADS, use_multiprocessing=True)
@@ -106,3 +107,12 @@ def test_without_rounds_the_loaders_own_is_recommended_and_the_reason_says_so() 
     found = recommended(lanes([100.0], [500.0]))
     assert found.settings == THREADS
     assert "no time to check" in found.reason
+
+
+def test_a_number_of_requests_that_was_just_being_tried_is_not_what_was_found() -> None:
+    timeline = Timeline()
+    assert held_settings(timeline) is None
+    for second, concurrency in enumerate([64, 64, 64, 128, 256, 128, 128, 128, 256]):
+        settings = replace(PROCESSES, concurrency=concurrency)
+        timeline.add(Moment(at_s=float(second), active_s=float(second), settings=settings))
+    assert held_settings(timeline) == replace(PROCESSES, concurrency=128)

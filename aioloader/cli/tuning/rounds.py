@@ -22,6 +22,8 @@ _MOST_ROUNDS: Final = 12
 _LEAST_FILLING_S, _LEAST_MEASURED_S, _ENDS_S = 0.15, 0.3, 0.15
 _LONGEST_TURN_S: Final = 3.0
 _WANTED_ROUNDS: Final = 5
+_TURNS_SHARE: Final = 0.85
+"""Of the time; the rest is that of interpreters that start and of turns that take longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ def turn_for(seconds: float, contenders: int, *, request_s: float, batch_s: floa
     loader's for a batch: both are waited for some times, whatever ``seconds`` are."""
     # The first batch is waited for, and the last one comes when it is ready.
     around_s = _ENDS_S + request_s + 2 * batch_s
-    wanted_s = min(seconds / contenders / _WANTED_ROUNDS - around_s, _LONGEST_TURN_S)
+    wanted_s = min(_TURNS_SHARE * seconds / contenders / _WANTED_ROUNDS - around_s, _LONGEST_TURN_S)
     filling_s = max(_LEAST_FILLING_S, 2 * request_s, wanted_s / 4)
     measured_s = max(_LEAST_MEASURED_S, 4 * request_s, 3 * batch_s, wanted_s - filling_s)
     return Turn(filling_s=filling_s, measured_s=measured_s, around_s=around_s)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aioloader.cli.tuning.consuming import read_for
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """One run. ``ran_with`` are the knobs at its end, ``wished`` those the loader would go on with; ``span`` is the
-    latest steady part, None where it was too short. ``memory_bytes`` is the most that batches and bodies take."""
+    """One run. ``ran_with`` are the knobs of its latter half, ``wished`` those the loader would go on with; ``span`` is
+    the latest steady part, None where it was too short. ``memory_bytes`` is the most that batches and bodies take."""
 
     ran_with: Settings
     wished: Settings
@@ -109,7 +110,7 @@ def watch(
 def _seen(loader: Loader) -> Watched:
     timeline = loader.timeline
     return Watched(
-        ran_with=timeline.moments[-1].settings if len(timeline) else loader.settings,
+        ran_with=held_settings(timeline) or loader.settings,
         wished=loader.settings,
         changes=loader.changes,
         verdict=loader.verdict(),
@@ -118,3 +119,20 @@ def _seen(loader: Loader) -> Watched:
         span=steady_span(timeline),
         memory_bytes=loader.memory_bound(),
     )
+
+
+def held_settings(timeline: Timeline) -> Settings | None:
+    """The settings at the end, with the requests that were held longest in the latter half: the last number may be one
+    that is just being tried. None before two moments."""
+    spans = list(timeline.spans())
+    if not spans:
+        return None
+    end = spans[-1].last
+    seconds: dict[int, float] = defaultdict(float)
+    for span in spans:
+        settings = span.last.settings
+        if span.last.active_s >= end.active_s / 2 and replace(settings, concurrency=0) == replace(
+            end.settings, concurrency=0
+        ):
+            seconds[settings.concurrency] += span.seconds
+    return replace(end.settings, concurrency=max(seconds, key=lambda concurrency: seconds[concurrency]))

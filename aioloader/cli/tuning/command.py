@@ -23,6 +23,8 @@ _SECONDS: Final = 60.0
 _PAGE: Final = "aioloader-tune.html"
 _REQUESTS_SHARE, _DECODES_SHARE, _RUN_SHARE = 0.1, 0.06, 1 / 3
 """Of the time; the rest is the comparison's."""
+_ONE_INTERPRETER: Final = 0.7
+"""Cores that decoding takes, from which on it may be the GIL that limits, whatever a short run's verdict says."""
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
@@ -148,7 +150,8 @@ def _measure(findings: Findings, made: Decoding, seconds: float, show: Progress)
         watched.wished,
         watched.in_flight,
         findings.cores,
-        is_cpu_bound=watched.verdict.limit in ("GIL", "decode CPU", "fetch CPU"),
+        is_cpu_bound=watched.verdict.limit in ("GIL", "decode CPU", "fetch CPU")
+        or watched.samples_per_s * findings.decodes.sample_s >= _ONE_INTERPRETER,
     )
     # All loaders stay open, each with its ring of batches and a second one for those that are held.
     ring_bytes = 2 * findings.decodes.batch_bytes * (watched.ran_with.max_queue_size + 2)

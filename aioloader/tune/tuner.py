@@ -17,7 +17,7 @@ from aioloader.tune.concurrency import Window
 from aioloader.tune.engine_kind import KindChoice
 from aioloader.tune.lanes import LaneSearch
 from aioloader.tune.load import Load
-from aioloader.tune.queue import wanted_queue
+from aioloader.tune.queue import QueueLength
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,7 @@ class Tuner:
         self._changes: deque[KnobChange] = deque(maxlen=_KEPT_CHANGES)
         self._lanes = LaneSearch()
         self._kind = KindChoice()
+        self._queue = QueueLength()
         self._latest: Moment | None = None
         self._from: Moment | None = None  # the span that is judged next begins there
         self._queue_from: Moment | None = None
@@ -151,7 +152,7 @@ class Tuner:
             self.settings = replace(self.settings, max_queue_size=given)
         if self._queue_is_capped:
             return
-        wanted = wanted_queue(Load(span, self.cores))
+        wanted = self._queue.observe(Load(span, self.cores))
         if wanted is not None:
             self.settings = replace(self.settings, max_queue_size=wanted[0])
             self._note("max_queue_size", *wanted)

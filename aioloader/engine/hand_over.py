@@ -51,6 +51,7 @@ class HandOver:
             self.on_switched("processes", workers)
         else:
             self.is_under_way = True
+            self._session.stay_near(is_near=True)
             if use_multiprocessing:
                 self._session.holdings.spawn(self._prepare(workers), ends_early=True)
             else:
@@ -78,6 +79,7 @@ class HandOver:
     def _refuse(self, reason: str) -> None:
         self.is_under_way = False
         self._wanted = None
+        self._session.stay_near(is_near=False)
         self.on_refused(reason)
 
     @property

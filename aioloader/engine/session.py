@@ -128,6 +128,18 @@ class Session:
         """
         self.hand_over.begin(use_multiprocessing=use_multiprocessing, workers=workers)
 
+    def stay_near(self, *, is_near: bool) -> None:
+        """Begin little ahead of the consumer, or as much as ever: what was begun has to be finished by who began it.
+
+        Decoders that take turns need seconds for 8 samples a request.
+        """
+        with self._relay_lock:
+            relay = self._relay
+        if relay is not None and not relay.has_ended:
+            near = max(relay.concurrency, 2 * self.job.plan.batch_size)
+            relay.streams[-1].state.set_near(near if is_near else None)
+            relay.room_changed()
+
     def set_workers(self, workers: int) -> None:
         """So many decoders from now on: threads at once, processes by a `switch`."""
         if self.job.options.use_multiprocessing:

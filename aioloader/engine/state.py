@@ -82,6 +82,11 @@ class StreamState:
         with self._lock:
             self.workers = workers
 
+    def set_near(self, samples: int | None) -> None:
+        """Begin no more than so many ahead of the consumer, whatever the look-ahead is; None: as many as that."""
+        with self._lock:
+            self._tickets.near = samples
+
     def set_look_ahead(self, samples: int) -> None:
         """Another bound from now on; what was begun beyond a smaller one is finished."""
         with self._lock:

@@ -20,6 +20,8 @@ class Tickets:
     def __init__(self, plan: Plan, placing: Placing, last_epoch: int, look_ahead: int) -> None:
         self.last_epoch = last_epoch
         self.look_ahead = look_ahead
+        self.near: int | None = None
+        """Samples that may be begun while others get ready to take over: what was begun is what they wait for."""
         self.ahead_elsewhere = 0
         """Samples of the stream before this one that the consumer has yet to take: they are ahead of it, too."""
         self.border: int | None = None
@@ -34,7 +36,8 @@ class Tickets:
 
     def limit(self, next_index: int) -> int:
         """Tickets below it may be fetched while ``next_index`` is the consumer's next step."""
-        limit = self._plan.first_ticket(next_index) + max(self.look_ahead - self.ahead_elsewhere, 0)
+        ahead = self.look_ahead if self.near is None else min(self.near, self.look_ahead)
+        limit = self._plan.first_ticket(next_index) + max(ahead - self.ahead_elsewhere, 0)
         limit = min(limit, self._plan.tickets_until(self.last_epoch))
         bound = self._placing.fetch_limit(next_index)
         if bound is not None:

@@ -107,6 +107,11 @@ class ConcurrencySearch:
         """Whether more were tried, and the rate did not follow."""
         return self._clock_s < self._hold_until_s or self._hold_s > _HOLD_S
 
+    def begin_anew(self) -> None:
+        """Other workers fetch from now on: rates of before say nothing."""
+        self._before, self._usual_per_s, self._settling = None, 0.0, True
+        self._forget()
+
     def _forget(self) -> None:
         self._seconds = self._in_flight_seconds = 0.0
         self._completed = self._asked = self._throttled = 0

@@ -89,9 +89,12 @@ class Tuner:
         if latest is None or moment.active_s <= latest.active_s:
             self._begin_anew(moment)
             return self.settings
+        is_changing = _workers_of(moment.settings) != _workers_of(self.settings)
         if self._search is not None:
+            if is_changing:
+                self._search.begin_anew()  # what they have begun is finished, and little more begun
             self._set_concurrency(self._search.observe(_window(latest, moment)), self._search, moment)
-        if _workers_of(moment.settings) != _workers_of(self.settings):
+        if is_changing:
             self._begin_anew(moment)  # asked for, and not there yet
         elif moment.batches and moment.active_s >= self._unsettled_until_s:
             self._look(moment, epoch, samples_left)

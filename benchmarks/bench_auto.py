@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from scenarios import Knobs, Scenario
 
-SWEEP_S, FIXED_S, AUTO_S, LAST_S = 3.0, 4.0, 12.0, 3.0
+SWEEP_S, FIXED_S, AUTO_S, LAST_S = 2.5, 3.5, 13.0, 2.5
 TOP = 3
 AUTO = "auto"
 _DOUBT = 0.0625

@@ -48,11 +48,11 @@ class KindChoice:
         """Processes cannot be had; threads it is."""
         self.refused = reason
 
-    def observe(self, load: Load, *, epoch: int, samples_left: int, is_settled: bool) -> Wish | None:
-        """What to go on with, or None. ``is_settled``: whether the requests in flight are not being changed."""
+    def observe(self, load: Load, *, epoch: int, samples_left: int) -> Wish | None:
+        """What to go on with, or None."""
         if load.settings.use_multiprocessing:
             return self._judge(load)
-        speaks_for = is_settled and not self.refused and self._tried_in != epoch and self._one_interpreter_limits(load)
+        speaks_for = not self.refused and self._tried_in != epoch and self._one_interpreter_limits(load)
         if not speaks_for:
             self._rates.clear()
             return None

@@ -34,8 +34,6 @@ _LEAST_S, _LEAST_DECODED = 0.9, 24
 """Of a span that is judged; slow samples take longer."""
 _LONGEST_S: Final = 6.0
 _QUEUE_EVERY_S: Final = 3.0
-_STILL_S: Final = 1.5
-"""Without a change of the requests in flight the search for them counts as settled, for now."""
 
 
 class Tuner:
@@ -59,7 +57,6 @@ class Tuner:
         self._queue_from: Moment | None = None
         self._queue_is_capped = False
         self._unsettled_until_s = 0.0
-        self._concurrency_changed_s = 0.0
 
     @property
     def changes(self) -> Sequence[KnobChange]:
@@ -106,7 +103,6 @@ class Tuner:
 
     def _set_concurrency(self, concurrency: int, search: ConcurrencySearch, moment: Moment) -> None:
         if concurrency != self.settings.concurrency:
-            self._concurrency_changed_s = moment.active_s
             self.settings = replace(self.settings, concurrency=concurrency)
             reason = search.changes[-1].reason if search.changes else "another loader of this origin found it"
             self._note("concurrency", concurrency, reason)
@@ -126,8 +122,7 @@ class Tuner:
 
     def _change_workers(self, load: Load, epoch: int, samples_left: int) -> bool:
         if "use_multiprocessing" not in self.fixed:
-            is_settled = load.span.last.active_s - self._concurrency_changed_s >= _STILL_S
-            wish = self._kind.observe(load, epoch=epoch, samples_left=samples_left, is_settled=is_settled)
+            wish = self._kind.observe(load, epoch=epoch, samples_left=samples_left)
             if wish is not None:
                 workers = self.settings.workers if "workers" in self.fixed else wish.workers
                 self.settings = replace(self.settings, use_multiprocessing=wish.use_multiprocessing, workers=workers)

@@ -77,6 +77,8 @@ def limit_of(facts: Facts) -> Limit:
         return _disk(facts) if load.span.fetch_mean_s > load.span.decode_mean_s else "decode CPU"
     if load.loop_is_busy:
         return "fetch CPU"
+    if load.uses_all_cores:
+        return "fetch CPU" if load.loop_cores >= load.lane_cores else "decode CPU"
     if load.span.beat_share("blocked_beats") >= _BLOCKED_SHARE:
         return "memory budget"
     if load.wire_is_busy:

@@ -66,6 +66,17 @@ class Load:
         return self.span.per_s("decode_cpu_s") + self.span.per_s("child_decode_cpu_s")
 
     @property
+    def loop_cores(self) -> float:
+        """Cores that the loops which fetch used on average."""
+        return self.span.per_s("loop_cpu_s") + self.span.per_s("child_loop_cpu_s")
+
+    @property
+    def uses_all_cores(self) -> bool:
+        """Whether no core is left, and it is loading that took them: not the model, not other programs."""
+        ours = self.lane_cores + self.loop_cores
+        return not self.has_spare_cores and ours >= 0.5 * self.cores and ours > self.consumer_cores
+
+    @property
     def own_cores(self) -> float:
         """Cores that this process used, its worker processes not counted."""
         return self.span.per_s("process_cpu_s")

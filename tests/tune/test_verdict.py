@@ -117,6 +117,17 @@ CASES = [
         (1.9, 2.0),
     ),
     Case("busy loops", "fetch CPU", {"loop": 1.8, "lanes": 0.1, "idle": 0.0, "in_flight": 64, "given": PROCESSES}, ""),
+    Case(
+        "all cores fetch", "fetch CPU", {"loop": 1.2, "lanes": 0.4, "idle": 0, "in_flight": 64, "given": PROCESSES}, ""
+    ),
+    Case("all cores decode", "decode CPU", {"loop": 0.4, "lanes": 1.5, "idle": 0.0, "in_flight": 64}, ""),
+    Case(
+        "others have the cores",
+        "network latency",
+        {"loop": 0.2, "lanes": 0.2, "idle": 0.0, "in_flight": 64},
+        "concurrency=320",
+        (1, 5),
+    ),
     Case("no bytes left", "memory budget", {"in_flight": 20, "blocked_beats": 3}, "max_memory", (1.0, 2.0)),
     Case(
         "a disk",

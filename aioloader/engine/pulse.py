@@ -94,11 +94,13 @@ class Pulse:
         self._apply = apply
         self._timer: asyncio.TimerHandle | None = None
         self._beat_s = 0.0
+        self._dropped = 0  # fetched for streams that were left before they were decoded
 
     def start(self) -> None:
         """Begin."""
         loop = asyncio.get_running_loop()
         self._beat_s = loop.time()
+        self._dropped = self._counters.fetch.latency.count - self._counters.decoded
         self._timer = loop.call_later(EVERY_S, self._beat, loop)
 
     def stop(self) -> None:
@@ -142,6 +144,7 @@ class Pulse:
             fetched=latency.count,
             fetch_s=latency.total_s,
             in_flight=counters.in_flight,
+            waiting=max(latency.count - counters.decoded - self._dropped, 0),
             in_flight_seen=counters.in_flight_seen,
             bytes_fetched=counters.bytes_fetched,
             decoded=counters.decoded,

@@ -20,6 +20,8 @@ START: Final = 64
 LEAST, MOST = 4, 1024
 _AT_BOUND = 0.85
 """Of the bound in flight, on average: less, and the bound is not what limits."""
+_AHEAD = 3
+"""Times the bound may lie fetched and not decoded: with more there, fetching fills the look-ahead and is not short."""
 _DOUBLE, _QUARTER = 2.0, 1.25
 _FOLLOWS = 0.4
 """Of the gain that a latency-bound store would give: less is noise, or a limit of another kind."""
@@ -46,7 +48,9 @@ _KEPT_CHANGES = 64
 class Window:
     """``seconds`` of fetching: samples ``completed``, requests ``in_flight`` on average while they came, refusals by
     429 or 503 (``throttled``), and connections that failed or stood still (``troubles``). ``answered`` are the requests
-    that the whole process had answered well meanwhile, as ``troubles`` are the whole process's; None: ``completed``."""
+    that the whole process had answered well meanwhile, as ``troubles`` are the whole process's; None: ``completed``.
+    ``waiting`` samples are fetched and not decoded at its end (as far as decode threads have to: worker processes do not
+    tell)."""
 
     seconds: float
     completed: int
@@ -54,6 +58,7 @@ class Window:
     throttled: int = 0
     troubles: int = 0
     answered: int | None = None
+    waiting: int = 0
 
     @property
     def tried(self) -> int:
@@ -136,12 +141,12 @@ class ConcurrencySearch:
         round_trip_s = window.in_flight * self._seconds / self._completed if self._completed else self._seconds
         if self._completed >= _LEAST_SAMPLES and self._seconds >= max(_LEAST_S, _ROUND_TRIPS * round_trip_s):
             if not _is_throttled(self._throttled, self._asked):
-                self._judge(self._completed / self._seconds, self._in_flight_seconds / self._seconds)
+                self._judge(self._completed / self._seconds, self._in_flight_seconds / self._seconds, window.waiting)
             self._forget()
         return self.concurrency
 
-    def _judge(self, per_s: float, in_flight: float) -> None:
-        is_bound = in_flight >= _AT_BOUND * self.concurrency
+    def _judge(self, per_s: float, in_flight: float, waiting: int) -> None:
+        is_bound = in_flight >= _AT_BOUND * self.concurrency and waiting < _AHEAD * self.concurrency
         if self._before is not None:
             before, before_per_s = self._before
             self._before = None

@@ -178,4 +178,5 @@ def _window(first: Moment, last: Moment) -> Window:
         last.throttled - first.throttled,
         last.troubles - first.troubles,
         last.answered - first.answered,
+        last.waiting,
     )

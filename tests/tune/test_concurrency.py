@@ -167,3 +167,13 @@ def test_an_outage_of_few_requests_halves_it_soon() -> None:
     for _ in range(480):  # two minutes, in which hardly anything is asked
         search.observe(Window(WINDOW_S, 0, 1000.0, troubles=2))
     assert search.concurrency == LEAST
+
+
+def test_a_look_ahead_that_fills_up_before_slow_decoders_is_no_want_of_requests() -> None:
+    search = ConcurrencySearch()
+    for _ in range(40):  # all in flight, and what comes waits
+        search.observe(Window(WINDOW_S, 80, 64.0, waiting=4 * search.concurrency))
+    assert search.concurrency == START
+    for _ in range(8):
+        search.observe(Window(WINDOW_S, 80, 64.0, waiting=10))
+    assert search.changes[0].concurrency == 2 * START

@@ -31,7 +31,8 @@ class Moment:
 
     ``active_s`` is how long streams were open. ``data_wait_s`` is the consumer's waiting. ``fetched`` samples took
     ``fetch_s`` in all, ``decoded`` ones ``decode_s`` (of the decoders' time, waiting for the GIL or a core included).
-    ``in_flight`` requests are on the wire now, ``waiting`` samples are fetched and not decoded; ``in_flight_seen`` sums what they were when each sample came.
+    ``in_flight`` requests are on the wire now, ``waiting`` samples are fetched and not decoded; ``in_flight_seen``
+    sums what was in flight when each sample came.
     ``queue_s`` is the time with a finished batch in the queue, ``queued_s`` batches times seconds; ``queued`` are
     there now. CPU: ``decode_cpu_s`` of this process's decode threads, ``loop_cpu_s`` of its loop, ``process_cpu_s`` of
     all of it; ``child_decode_cpu_s`` and ``child_loop_cpu_s`` of the worker processes; ``idle_s`` is what all cores

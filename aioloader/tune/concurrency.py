@@ -49,8 +49,7 @@ class Window:
     """``seconds`` of fetching: samples ``completed``, requests ``in_flight`` on average while they came, refusals by
     429 or 503 (``throttled``), and connections that failed or stood still (``troubles``). ``answered`` are the requests
     that the whole process had answered well meanwhile, as ``troubles`` are the whole process's; None: ``completed``.
-    ``waiting`` samples are fetched and not decoded at its end (as far as decode threads have to: worker processes do not
-    tell)."""
+    ``waiting`` samples are fetched and not decoded at its end (in threads: worker processes do not tell)."""
 
     seconds: float
     completed: int

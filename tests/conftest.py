@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 pytest_plugins = ["tests.reliability", "tests.s3_services"]
+# Helpers that assert; here, before any test of the command line imports one of them.
+pytest.register_assert_rewrite("tests.view.chromium", "tests.view.looking", "tests.view.reading")
 
 # A slow example says that the machine is busy. A failing one prints how to run it again; each run draws others, CI too.
 settings.register_profile(

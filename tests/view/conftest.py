@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("tests.view.chromium", "tests.view.looking", "tests.view.reading")
-
-from tests.view.chromium import CHROMIUM, running  # noqa: E402
+from tests.view.chromium import CHROMIUM, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

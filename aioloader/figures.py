@@ -63,7 +63,7 @@ class Figures:
         if span is None:
             return startup(stats.first_batch_s, stats.batches, stats.samples_per_s)
         facts = Facts(
-            load=Load(span, self._tuner.cores),
+            load=Load(span, self._tuner.cores, self._tuner.granted),
             batch_size=self._job.plan.batch_size,
             fixed=self._tuner.fixed,
             first_batch_s=stats.first_batch_s,

@@ -18,7 +18,7 @@ from aioloader.figures import Figures
 from aioloader.monitor.cache_forecast import CacheForecast
 from aioloader.monitor.stats import Counters
 from aioloader.order.permutation import EpochOrder
-from aioloader.runtime.machine import usable_cores
+from aioloader.runtime.machine import granted_cores, usable_cores
 from aioloader.runtime.threads import DaemonThreads
 from aioloader.storage.cache_options import CacheOptions
 from aioloader.storage.caching import CachingStore
@@ -115,7 +115,13 @@ class _Base(Figures):
         self._data = data
         self._seed = secrets.randbits(32) if checked is None else checked
         decoder = as_decoder(decode)
-        self._tuner = Tuner(settings_of(options), fixed=fixed_knobs(knobs), cores=usable_cores(), search=search)
+        self._tuner = Tuner(
+            settings_of(options),
+            fixed=fixed_knobs(knobs),
+            cores=usable_cores(),
+            granted=granted_cores(),
+            search=search,
+        )
         self._knobs = {"decode": repr(decoder), "order": knobs.order, "drop_last": describe_plan(plan)}
         transport = getattr(data.store, "transport", None)
         if isinstance(transport, str):  # which HTTP client fetched belongs to the figures

@@ -95,6 +95,11 @@ class Account:
         """(amount, what its grant resolves), first come first; changed on their loop alone."""
         self._wake_posted = False
 
+    @property
+    def used_by_all(self) -> int:
+        """What all accounts of the budget hold together."""
+        return self._budget.used
+
     def reserve_now(self, amount: int) -> bool:
         """Reserve ``amount`` units if nobody waits and the rules allow it."""
         return not self.waiters and self._budget.take(self, amount)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from aioloader.engine.processes.introduction import NotIntroducedError
 from aioloader.engine.processes.recipe import PackedRecipe
+from aioloader.engine.pulse import CLOSED, NOT_OVER
 from aioloader.errors import OptionError
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ class HandOver:
         """Go over to so many workers of that kind as soon as it can be. Never raises, never waits."""
         options = self._session.job.options
         if self._session.is_ending:
-            self.on_refused("the loader was closed")
+            self.on_refused(CLOSED)
         elif self.is_under_way:
-            self.on_refused("the last change of workers is not over yet")
+            self.on_refused(NOT_OVER)
         elif not use_multiprocessing and not options.use_multiprocessing:
             self._session.set_workers(workers)
             self.on_switched("threads", workers)
@@ -68,7 +69,7 @@ class HandOver:
         except NotIntroducedError as exc:
             self._refuse(str(exc))
         except asyncio.CancelledError:
-            self._refuse("the loader was closed")
+            self._refuse(CLOSED)
             raise
         except Exception as exc:  # a defect, or no descriptors left: going on as before is never wrong
             self._refuse(f"{type(exc).__name__}: {exc}")
@@ -92,7 +93,7 @@ class HandOver:
         if self._wanted is None:
             return
         if self._session.is_ending:
-            self._refuse("the loader was closed")
+            self._refuse(CLOSED)
             return
         use_multiprocessing, workers = self._wanted
         try:

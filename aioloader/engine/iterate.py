@@ -140,7 +140,14 @@ class EpochIterator(_Epoch):
         return self
 
     def __next__(self) -> Batch:
-        asked_at = self._session.job.counters.asked()
+        counters = self._session.job.counters
+        asked_at = counters.asked()
+        try:
+            return self._next(asked_at)
+        finally:
+            counters.answered()
+
+    def _next(self, asked_at: float) -> Batch:
         patience = self._patience(asked_at)
         ready = Wake()
         while self._check():
@@ -169,7 +176,14 @@ class AsyncEpochIterator(_Epoch):
         return self
 
     async def __anext__(self) -> Batch:
-        asked_at = self._session.job.counters.asked()
+        counters = self._session.job.counters
+        asked_at = counters.asked()
+        try:
+            return await self._next(asked_at)
+        finally:
+            counters.answered()
+
+    async def _next(self, asked_at: float) -> Batch:
         patience = self._patience(asked_at)
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
 

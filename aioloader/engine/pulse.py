@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioloader.monitor.stats import CacheCounts, RequestCounts
 from aioloader.monitor.timeline import Moment, Settings
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from aioloader.monitor.changes import KnobChange
 
 EVERY_S: Final = 0.25
+CLOSED: Final = "the loader was closed"
+NOT_OVER: Final = "the last change of workers is not over yet"
+PASSING: Final = (CLOSED, NOT_OVER)
+"""Reasons for which workers cannot be had now, and may be later."""
 
 
 class Controller(Protocol):
@@ -94,12 +98,14 @@ class Pulse:
         self._apply = apply
         self._timer: asyncio.TimerHandle | None = None
         self._beat_s = 0.0
+        self._meters: dict[str, float] = {}
         self._dropped = 0  # fetched for streams that were left before they were decoded
 
     def start(self) -> None:
         """Begin."""
         loop = asyncio.get_running_loop()
         self._beat_s = loop.time()
+        self._meters = _meters(self._work())
         self._dropped = self._counters.fetch.latency.count - self._counters.decoded
         self._timer = loop.call_later(EVERY_S, self._beat, loop)
 
@@ -127,7 +133,7 @@ class Pulse:
 
     def _note(self, now_s: float) -> Moment:
         """The moment of now, which is noted."""
-        counters, settings, work = self._counters, self._reading.settings, self._work()
+        counters, settings = self._counters, self._reading.settings
         counters.active_s += now_s - self._beat_s
         self._beat_s = now_s
         counters.beats += 1
@@ -140,7 +146,7 @@ class Pulse:
             settings=settings,
             batches=counters.batches,
             samples=counters.samples,
-            data_wait_s=counters.data_wait_s,
+            data_wait_s=counters.waited_s(),
             fetched=latency.count,
             fetch_s=latency.total_s,
             in_flight=counters.in_flight,
@@ -152,25 +158,41 @@ class Pulse:
             queued=counters.queue.length,
             queue_s=counters.queue.busy_s(),
             queued_s=counters.queue.area_s(),
-            decode_cpu_s=work.decode_cpu_s,
-            loop_cpu_s=work.loop_cpu_s,
-            process_cpu_s=time.process_time(),
-            child_decode_cpu_s=work.child_decode_cpu_s,
-            child_loop_cpu_s=work.child_loop_cpu_s,
-            idle_s=idle_s(),
-            lags=work.lags,
-            lag_s=work.lag_s,
             beats=counters.beats,
             full_beats=counters.full_beats,
             blocked_beats=counters.blocked_beats,
-            answered=work.requests.answered,
-            throttled=work.requests.throttled,
-            retries=work.requests.retries,
-            troubles=work.requests.troubles,
-            hedged=work.requests.hedged,
             failed=counters.fetch.failed + counters.decode.failed,
-            cache_hits=work.cache.hits,
-            cache_misses=work.cache.misses,
+            **self._used(),
         )
         counters.timeline.add(moment)
         return moment
+
+    def _used(self) -> dict[str, Any]:
+        """What was used while streams were open, now included: what others count goes on between them, and begins anew
+        where all loaders were closed."""
+        now, used = _meters(self._work()), self._counters.used
+        for name, figure in now.items():
+            used[name] = used.get(name, 0) + max(figure - self._meters.get(name, figure), 0)
+        self._meters = now
+        return used
+
+
+def _meters(work: Work) -> dict[str, float]:
+    requests, cache = work.requests, work.cache
+    return {
+        "decode_cpu_s": work.decode_cpu_s,
+        "loop_cpu_s": work.loop_cpu_s,
+        "process_cpu_s": time.process_time(),
+        "child_decode_cpu_s": work.child_decode_cpu_s,
+        "child_loop_cpu_s": work.child_loop_cpu_s,
+        "idle_s": idle_s(),
+        "lags": work.lags,
+        "lag_s": work.lag_s,
+        "answered": requests.answered,
+        "throttled": requests.throttled,
+        "retries": requests.retries,
+        "troubles": requests.troubles,
+        "hedged": requests.hedged,
+        "cache_hits": cache.hits,
+        "cache_misses": cache.misses,
+    }

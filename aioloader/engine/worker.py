@@ -223,7 +223,7 @@ class Worker:
         finally:
             if is_recorded:
                 lane.end(monotonic())
-            counters.in_flight_seen += counters.in_flight
+            counters.in_flight_seen += self._requests.used_by_all
             counters.in_flight -= 1
             self._sizes.saw(None if item is None else len(item.body))
             self._requests.release(1)

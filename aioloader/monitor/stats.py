@@ -228,11 +228,14 @@ class Counters:
     beats: int = 0
     full_beats: int = 0
     blocked_beats: int = 0
+    used: dict[str, float] = field(default_factory=dict)
+    """By the names of a `Moment`: CPU, lateness, requests and look-ups while streams were open."""
     timeline: Timeline = field(default_factory=Timeline)
     recorder: Recorder = field(default_factory=Recorder)
     _first_asked: float | None = None
     _last_received: float = 0.0
     _working_since: float = 0.0
+    _asked_s: float | None = None
 
     def asked(self) -> float:
         """The consumer asks for a batch; returns the time."""
@@ -243,12 +246,23 @@ class Counters:
         else:
             self.recorder.computing.record(self._working_since, now)
         self._working_since = now  # where no batch comes, at the end of an epoch
+        self._asked_s = now
         return now
+
+    def answered(self) -> None:
+        """The consumer does not wait any more, whether it got a batch or none."""
+        self._asked_s = None
+
+    def waited_s(self) -> float:
+        """``data_wait_s``, with what the consumer waits for now; any thread."""
+        data_wait_s, asked_s = self.data_wait_s, self._asked_s
+        return data_wait_s if asked_s is None else data_wait_s + max(monotonic() - asked_s, 0.0)
 
     def received(self, asked_at: float, samples: int, skipped: int) -> None:
         """The consumer got a batch it had asked for at ``asked_at``."""
         now = monotonic()
         waited = now - asked_at
+        self._asked_s = None
         self.data_wait_s += waited
         if self.batches == 0:
             self.first_batch_s = waited

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -20,8 +21,19 @@ def usable_cores(cgroup: Path = _CGROUP) -> int:
     return max(1, min(cores, quota) if quota else cores)
 
 
+def granted_cores(cgroup: Path = _CGROUP) -> float:
+    """Cores that this process may use on average: as `usable_cores`, a part of one included."""
+    quota = _quota(cgroup)
+    return float(usable_cores(cgroup)) if quota is None else min(float(usable_cores(cgroup)), quota)
+
+
 def _quota_cores(cgroup: Path) -> int | None:
     """Whole cores that the control group grants, rounded up; None without a limit."""
+    quota = _quota(cgroup)
+    return None if quota is None else math.ceil(quota)
+
+
+def _quota(cgroup: Path) -> float | None:
     for quota_file, period_file in (
         ("cpu.max", None),
         ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
@@ -30,7 +42,7 @@ def _quota_cores(cgroup: Path) -> int | None:
         if period_file is not None:
             words += _read(cgroup / period_file).split()
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
-            return -(-int(words[0]) // int(words[1]))
+            return int(words[0]) / int(words[1])
     return None
 
 

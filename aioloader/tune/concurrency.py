@@ -129,6 +129,10 @@ class ConcurrencySearch:
         if _is_throttled(window.throttled, asked):
             self._forget()
             return self.concurrency
+        if not window.completed and not window.in_flight:  # nobody wants anything: a pause says nothing of the store
+            self._forget()
+            self._settling = True
+            return self.concurrency
         if self._settling:  # what was answered in it was asked under the former bound
             self._settling = False
             return self.concurrency

@@ -48,6 +48,11 @@ class KindChoice:
         """Processes cannot be had; threads it is."""
         self.refused = reason
 
+    def postpone(self) -> None:
+        """They could not be had just now; another span may speak for them again."""
+        self._rates.clear()
+        self._tried_in, self._threads_per_s = None, 0.0
+
     def observe(self, load: Load, *, epoch: int, samples_left: int) -> Wish | None:
         """What to go on with, or None."""
         if load.settings.use_multiprocessing:

@@ -5,6 +5,7 @@ By the utilisation law the busiest station limits the whole: when it is at 1, no
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,8 @@ class Load:
 
     span: Span
     cores: int
+    granted: float = math.inf
+    """Of the cores, what the control group lets it use on average."""
 
     @property
     def settings(self) -> Settings:
@@ -52,8 +55,10 @@ class Load:
 
     @property
     def wire(self) -> float:
-        """Requests in flight as a share of the bound."""
-        return min(self.span.in_flight / self.settings.concurrency, 1.0)
+        """Requests in flight as a share of the bound: those of all loaders of the origin, for they share it."""
+        fetched = self.span.count("fetched")
+        seen = self.span.count("in_flight_seen") / fetched if fetched else 0.0
+        return min(max(self.span.in_flight, seen) / self.settings.concurrency, 1.0)
 
     @property
     def lanes(self) -> float:
@@ -96,7 +101,7 @@ class Load:
     def idle_cores(self) -> float:
         """Cores that nobody used: this process, its children, or anybody else on the machine."""
         idle = min(self.span.per_s("idle_s"), float(self.cores))
-        return min(idle, max(self.cores - self.used_cores, 0.0))
+        return min(idle, max(min(self.cores, self.granted) - self.used_cores, 0.0))
 
     @property
     def has_spare_cores(self) -> bool:

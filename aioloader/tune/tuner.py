@@ -7,10 +7,12 @@ but the requests in flight, which have a search of their own, shared by all load
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from aioloader.engine.pulse import PASSING
 from aioloader.monitor.changes import KnobChange
 from aioloader.monitor.timeline import Span
 from aioloader.tune.concurrency import Window
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _KEPT_CHANGES: Final = 128
+_PAUSE_S: Final = 0.5
+"""Without an open stream: what comes after it is judged by itself."""
 _SETTLE_S: Final = 0.3
 """After a change: what was begun before it comes to its end."""
 _LEAST_S, _LEAST_DECODED = 0.9, 24
@@ -40,13 +44,21 @@ class Tuner:
     """One loader's. ``observe`` is called on the loop that fetches; the rest from any thread."""
 
     def __init__(
-        self, settings: Settings, *, fixed: frozenset[str], cores: int, search: ConcurrencySearch | None = None
+        self,
+        settings: Settings,
+        *,
+        fixed: frozenset[str],
+        cores: int,
+        granted: float = math.inf,
+        search: ConcurrencySearch | None = None,
     ) -> None:
-        """``fixed`` are the knobs that the user has set; ``search`` looks for the requests in flight."""
+        """``fixed`` are the knobs that the user has set; of the ``cores`` so much is ``granted`` on average; ``search``
+        looks for the requests in flight."""
         self.settings = settings
         """What the loader is to run with."""
         self.fixed = fixed
         self.cores = cores
+        self.granted = granted
         self._search = None if "concurrency" in fixed else search
         self._changes: deque[KnobChange] = deque(maxlen=_KEPT_CHANGES)
         self._lanes = LaneSearch()
@@ -77,13 +89,16 @@ class Tuner:
         """The other kind of workers cannot be had: it goes on with those there are."""
         now = self._latest.settings if self._latest is not None else self.settings
         self.settings = replace(self.settings, use_multiprocessing=now.use_multiprocessing, workers=now.workers)
+        if reason in PASSING:
+            self._kind.postpone()
+            return
         self._kind.refuse(reason)
         self._note("use_multiprocessing", now.use_multiprocessing, reason)
 
     def observe(self, moment: Moment, *, epoch: int = 0, samples_left: int = 0) -> Settings:
         """The settings from now on. ``samples_left`` are those that will surely be read from now on."""
         latest, self._latest = self._latest, moment
-        if latest is None or moment.active_s <= latest.active_s:
+        if latest is None or _is_pause(latest, moment):
             self._begin_anew(moment)
             return self.settings
         is_changing = _workers_of(moment.settings) != _workers_of(self.settings)
@@ -115,7 +130,7 @@ class Tuner:
         if not _is_enough(span):
             return
         self._from = moment
-        if self._change_workers(Load(span, self.cores), epoch, samples_left):
+        if self._change_workers(Load(span, self.cores, self.granted), epoch, samples_left):
             self._begin_anew(moment)
         else:
             self._change_queue(moment)
@@ -150,7 +165,7 @@ class Tuner:
             self.settings = replace(self.settings, max_queue_size=given)
         if self._queue_is_capped:
             return
-        wanted = self._queue.observe(Load(span, self.cores))
+        wanted = self._queue.observe(Load(span, self.cores, self.granted))
         if wanted is not None:
             self.settings = replace(self.settings, max_queue_size=wanted[0])
             self._note("max_queue_size", *wanted)
@@ -163,6 +178,11 @@ class Tuner:
 
 def _is_enough(span: Span) -> bool:
     return span.seconds >= _LONGEST_S or (span.seconds >= _LEAST_S and span.count("decoded") >= _LEAST_DECODED)
+
+
+def _is_pause(first: Moment, last: Moment) -> bool:
+    active_s = last.active_s - first.active_s
+    return active_s <= 0 or last.at_s - first.at_s > active_s + _PAUSE_S
 
 
 def _workers_of(settings: Settings) -> tuple[bool, int]:

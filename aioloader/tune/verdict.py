@@ -14,7 +14,7 @@ from aioloader.units import human_bytes, human_time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aioloader.monitor.timeline import Timeline
+    from aioloader.monitor.timeline import Moment, Timeline
     from aioloader.monitor.verdict import Limit
     from aioloader.tune.limit import Facts
     from aioloader.tune.load import Load
@@ -34,6 +34,8 @@ _Words = tuple[str, str, float]
 def steady_span(timeline: Timeline) -> Span | None:
     """The latest part of a run that was of one kind; None before there is half a second of it."""
     moments = [moment for moment in timeline.moments if moment.batches]
+    while len(moments) > 1 and _is_left(moments[-2], moments[-1]):
+        moments.pop()
     if len(moments) < 2:
         return None
     last = moments[-1]
@@ -45,6 +47,11 @@ def steady_span(timeline: Timeline) -> Span | None:
             break
         first = moment
     return Span(first, last) if last.active_s - first.active_s >= _LEAST_S else None
+
+
+def _is_left(first: Moment, last: Moment) -> bool:
+    """Whether the consumer took nothing between the two and did not wait: it has gone, and says nothing any more."""
+    return first.batches == last.batches and first.data_wait_s == last.data_wait_s
 
 
 def startup(first_batch_s: float, batches: int, samples_per_s: float) -> Verdict:
@@ -113,8 +120,9 @@ def _waits(load: Load) -> str:
 
 def _others(load: Load) -> str:
     """Who else takes cores, where that is much."""
-    others = load.cores - load.used_cores - load.idle_cores
-    return f", {others:.1f} used by other processes" if others > _MUCH else ""
+    others = min(load.cores, load.granted) - load.used_cores - load.idle_cores
+    is_known = load.span.last.idle_s > 0
+    return f", {others:.1f} used by other processes" if is_known and others > _MUCH else ""
 
 
 def _consumer(facts: Facts) -> _Words:
@@ -134,15 +142,18 @@ def _network_latency(facts: Facts) -> _Words:
     workers = load.settings.workers if "workers" in facts.fixed else max(load.settings.workers, load.cores)
     others = _decoders_per_s(load, workers), _loop_per_s(load)
     wanted_per_s = min(_consumer_per_s(load), *others)
-    needed = min(math.ceil(wanted_per_s * span.fetch_mean_s), _MOST_REQUESTS)
     bound = load.settings.concurrency
+    needed = min(math.ceil(wanted_per_s * span.fetch_mean_s), max(_MOST_REQUESTS, 2 * bound))
     if needed <= bound:
-        needed = min(2 * bound, _MOST_REQUESTS)
+        needed = 2 * bound
     text = (
         f"{_waits(load)}; a request takes {human_time(span.fetch_mean_s)}, so {wanted_per_s:,.0f} samples/s need "
         f"{math.ceil(wanted_per_s * span.fetch_mean_s):,} in flight; {bound} are allowed, "
         f"and give {span.samples_per_s:,.0f}"
     )
+    if bound >= _MOST_REQUESTS and "concurrency" not in facts.fixed:
+        text += ': the most that "auto" tries'
+        return f"{text} -> larger objects, a nearer bucket, or concurrency={needed}", "", 1.0
     return f"{text} -> concurrency={needed}", f"concurrency={needed}", min(_gain(load, *others), needed / bound)
 
 
@@ -194,6 +205,10 @@ def _fetch_cpu(facts: Facts) -> _Words:
         gain = _gain(load, workers * _loop_per_s(load))
         knob = "use_multiprocessing=True"
         return f"{text} -> {knob}: {workers} loops", knob, min(gain, float(workers))
+    if load.settings.use_multiprocessing and load.settings.workers < load.cores and load.has_spare_cores:
+        knob = f"workers={load.cores}"
+        gain = min(_gain(load), load.cores / load.settings.workers)
+        return f"{text}, {load.idle_cores:.1f} cores are idle -> {knob}", knob, gain
     text += f", {load.idle_cores:.1f} cores are idle"
     return f"{text} -> larger objects (fewer requests), or more cores", "", 1.0
 

@@ -129,3 +129,54 @@ def test_a_store_that_never_waits_leaves_the_loop_its_turns() -> None:
                 break
         assert loader.stats().engine.loop_lag.max_s < 1.0
         assert len(loader.timeline) > 2
+
+
+def test_two_loaders_of_one_origin_see_that_they_share_its_requests(objects: Path) -> None:
+    with (
+        serve_in_thread(objects, Manners(latency_s=0.2)) as server,
+        loader_of(server.url) as first,
+        loader_of(server.url) as second,
+    ):
+        until_s = time.monotonic() + 15
+        for _ in zip(first.epochs(100), second.epochs(100), strict=True):
+            if first.changes or second.changes or time.monotonic() > until_s:
+                break
+        changes = (*first.changes, *second.changes)
+        assert changes[0].knob == "concurrency"
+        assert changes[0].value == 128
+
+
+def test_cpu_between_epochs_is_nobodys(objects: Path) -> None:
+    with serve_in_thread(objects, Manners(latency_s=0.002)) as server, loader_of(server.url) as loader:
+        assert list(numbers(loader)) == list(range(N))
+        before = loader.timeline.moments[-1].process_cpu_s
+        end_s = time.process_time() + 1.0
+        while time.process_time() < end_s:
+            pass
+        for _ in zip(range(200), numbers(loader), strict=False):
+            pass
+        span = loader.timeline.latest(100)
+        assert span is not None
+        assert span.last.process_cpu_s - before < 0.9
+        for name in ("process_cpu_s", "loop_cpu_s", "decode_cpu_s", "idle_s"):
+            values = [getattr(moment, name) for moment in loader.timeline.moments]
+            assert values == sorted(values)
+
+
+def test_sums_go_on_where_a_closed_loader_opens_anew(objects: Path) -> None:
+    with serve_in_thread(objects, Manners(latency_s=0.002)) as server, loader_of(server.url) as loader:
+        for _ in range(2):
+            for _ in zip(range(600), numbers(loader, 0.01), strict=False):
+                pass
+            loader.close()
+        for name in ("loop_cpu_s", "lags", "lag_s", "answered", "active_s"):
+            values = [getattr(moment, name) for moment in loader.timeline.moments]
+            assert values == sorted(values)
+            assert values[-1] > 0
+
+
+def test_a_wait_counts_while_it_goes_on(objects: Path) -> None:
+    with serve_in_thread(objects, Manners(latency_s=1.2)) as server, loader_of(server.url) as loader:
+        next(iter(loader))
+        waits = [moment.data_wait_s for moment in loader.timeline.moments]
+        assert sum(0.1 < wait < 1.1 for wait in waits) >= 2

@@ -100,3 +100,11 @@ def test_without_meminfo_a_modest_figure_is_assumed(tmp_path: Path) -> None:
 def test_this_machine_has_a_core_and_memory() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
     assert available_bytes() >= 0
+
+
+def test_a_part_of_a_core_is_granted_as_such(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("130000 100000\n")
+    most = machine.usable_cores(tmp_path)
+    assert machine.granted_cores(tmp_path) == min(1.3, float(most))
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert machine.granted_cores(tmp_path) == float(machine.usable_cores(tmp_path))

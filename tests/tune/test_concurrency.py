@@ -177,3 +177,15 @@ def test_a_look_ahead_that_fills_up_before_slow_decoders_is_no_want_of_requests(
     for _ in range(8):
         search.observe(Window(WINDOW_S, 80, 64.0, waiting=10))
     assert search.changes[0].concurrency == 2 * START
+
+
+def test_a_pause_of_the_consumer_is_no_answer_of_the_store() -> None:
+    search = ConcurrencySearch()
+    for _ in range(4):
+        search.observe(Window(WINDOW_S, 80, 64.0))
+    assert search.concurrency == 2 * START
+    for _ in range(80):
+        search.observe(Window(WINDOW_S, 0, 0.0))
+    for _ in range(5):
+        search.observe(Window(WINDOW_S, 160, 128.0))
+    assert search.concurrency == 4 * START

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from aioloader.engine.pulse import PASSING
 from aioloader.monitor.timeline import Settings
 from tests.tune.pipeline import START, Pipeline, run, tuner_of
 
@@ -129,3 +130,25 @@ def test_it_converges_again_within_ten_seconds(turn: Turn, seed: int) -> None:
     list(run(pipeline, tuner, 10))
     samples = [moment.samples for moment in run(pipeline, tuner, 5)]
     assert (samples[-1] - samples[0]) / 4.75 >= 0.9 * turn.best_per_s
+
+
+@pytest.mark.parametrize("reason", PASSING)
+def test_what_cannot_be_now_is_tried_again_later(reason: str) -> None:
+    pipeline = Pipeline(decode_s=0.004, holds_gil=True, refused=reason)
+    tuner = tuner_of(pipeline)
+    list(run(pipeline, tuner, 5))
+    assert tuner.processes_refused == ""
+    assert not pipeline.settings.use_multiprocessing
+    pipeline.refused = ""
+    list(run(pipeline, tuner, 10))
+    assert pipeline.settings.use_multiprocessing
+
+
+def test_what_went_on_while_no_stream_was_open_is_not_judged() -> None:
+    pipeline = Pipeline(decode_s=0.004)
+    tuner = tuner_of(pipeline)
+    list(run(pipeline, tuner, 2))
+    later = replace(pipeline.moment, at_s=pipeline.moment.at_s + 60, active_s=pipeline.moment.active_s + 5)
+    pipeline.moment = replace(later, decode_s=later.decode_s + 10, process_cpu_s=later.process_cpu_s + 5, batches=999)
+    tuner.observe(pipeline.moment)
+    assert not [change for change in tuner.changes if change.knob != "concurrency"]

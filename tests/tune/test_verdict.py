@@ -10,6 +10,7 @@ import pytest
 
 from aioloader.monitor.timeline import Moment, Timeline
 from aioloader.tune.limit import Facts, limit_of
+from aioloader.tune.load import Load
 from aioloader.tune.verdict import judge, startup, steady_span
 from tests.tune.spans import load_of, settings
 
@@ -116,6 +117,36 @@ CASES = [
         "use_multiprocessing=True",
         (1.9, 2.0),
     ),
+    Case(
+        "busy loops beside idle cores",
+        "fetch CPU",
+        {"loop": 1.9, "lanes": 0.1, "idle": 5.8, "in_flight": 64, "given": PROCESSES},
+        "workers=8",
+        (3.9, 4.0),
+        {"cores": 8},
+    ),
+    Case(
+        "the most that is tried",
+        "network latency",
+        {"per_s": 5000, "in_flight": 1020, "loop": 0.4, "lanes": 0.1, "given": settings(concurrency=1024)},
+        "",
+        says='the most that "auto" tries',
+    ),
+    Case(
+        "more than that by the user",
+        "network latency",
+        {"per_s": 10_000, "in_flight": 1990, "loop": 0.7, "lanes": 0.1, "given": settings(concurrency=2000)},
+        "concurrency=2843",
+        (1.4, 1.5),
+        {"fixed": frozenset({"concurrency"})},
+    ),
+    Case(
+        "half of what is allowed, beside another loader",
+        "network latency",
+        {"per_s": 160, "in_flight": 32, "in_flight_seen": 160 * 64},
+        "concurrency=320",
+        (1.0, 5.0),
+    ),
     Case("busy loops", "fetch CPU", {"loop": 1.8, "lanes": 0.1, "idle": 0.0, "in_flight": 64, "given": PROCESSES}, ""),
     Case(
         "all cores fetch", "fetch CPU", {"loop": 1.2, "lanes": 0.4, "idle": 0, "in_flight": 64, "given": PROCESSES}, ""
@@ -187,6 +218,28 @@ def test_what_was_before_the_first_batch_and_the_last_change_of_workers_is_not_j
     span = steady_span(timeline)
     assert span is not None
     assert (span.first.at_s, span.last.at_s) == (8, 9)
+
+
+def test_a_consumer_that_has_gone_does_not_count_as_a_slow_one() -> None:
+    timeline = Timeline()
+    for second in range(5):
+        timeline.add(moment(second, 320 * (second + 1)))
+    for second in range(5, 30):
+        timeline.add(moment(second, 1600))
+    span = steady_span(timeline)
+    assert span is not None
+    assert (span.first.at_s, span.last.at_s) == (0, 4)
+
+
+def test_threads_that_a_quota_slows_down_do_not_take_turns() -> None:
+    span = load_of(lanes=2.0, lane_cores=1.15, loop=0.05, idle=0.7).span
+    assert limit_of(Facts(load=Load(span, 2), batch_size=32)) == "GIL"
+    assert limit_of(Facts(load=Load(span, 2, granted=1.3), batch_size=32)) == "decode CPU"
+
+
+def test_where_the_system_does_not_tell_nobody_is_accused() -> None:
+    verdict = judge(Facts(load=load_of(lanes=2.0, lane_cores=0.0, loop=0.0, idle=0.0), batch_size=32))
+    assert "other processes" not in verdict.sentence
 
 
 def test_a_run_that_has_just_begun_is_startup() -> None:

@@ -115,6 +115,10 @@ class ProcessPool:
         for link in self.links:
             link.forget(recipe)
 
+    def in_flight_to(self, origin: str) -> int:
+        """Requests in flight to ``origin``, of all streams: they share its bound."""
+        return sum(stream.in_flight for stream in self._streams.values() if stream.origin == origin)
+
     def share_limits(self) -> None:
         """Each process hears of its share, those that are starting when they are up."""
         for link, limits in zip(self.links, shares(self._streams.values(), len(self.links)), strict=True):

@@ -20,6 +20,7 @@ class PoolStream(Protocol):
     origin: str
     concurrency: int
     workers: int
+    in_flight: int
     body_bytes: int
 
     @property

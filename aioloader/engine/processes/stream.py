@@ -66,7 +66,7 @@ class ProcessStream(Stream):
         self._waiting_for: set[Link] = set()
         self._all_ended = asyncio.Event()
         self._is_attached = False
-        self._in_flight = 0
+        self.in_flight = 0
         self._ending: asyncio.Task[None] | None = None
 
     # -- giving out ------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class ProcessStream(Stream):
         counters.fetch.latency.record_all(done.fetch_s.tolist())
         if done.fetch_s.max(initial=0.0) > counters.slowest.least_s:
             self._note_slowest(tickets, done)
-        counters.in_flight_seen += counters.in_flight * len(tickets)
+        counters.in_flight_seen += self._pool.in_flight_to(self.origin) * len(tickets)
         counters.bytes_fetched += int(done.nbytes.sum())
         self._forget(link, tickets)
         self.wake(self.state.done(tickets, done.decode_s.tolist()))
@@ -213,8 +213,8 @@ class ProcessStream(Stream):
 
     def _count_in_flight(self, requests: int) -> None:
         # By the difference: a stream of another kind, before or after this one, counts there too.
-        self.job.counters.in_flight += requests - self._in_flight
-        self._in_flight = requests
+        self.job.counters.in_flight += requests - self.in_flight
+        self.in_flight = requests
 
     def _note_slowest(self, tickets: list[int], done: Done) -> None:
         slowest = self.job.counters.slowest

@@ -99,7 +99,7 @@ class _Base(Figures):
             raise OptionError("cache_size", repr(cache_size), 'cache="some/directory" beside it')
         cache_options = None if cache is None else CacheOptions.checked(cache, cache_size)
         if transform is not None and not callable(transform):
-            raise OptionError("transform", repr(transform), "a function of (decoded, rng), or None")
+            raise OptionError("transform", f"a {type(transform).__name__}", "a function of (decoded, rng), or None")
         # The ledger first: a run that names one file as both finds it, empty the first time.
         ledger_of_run = Ledger(ledger)
         data = read_skip_list(skip_list).applied_to(data)

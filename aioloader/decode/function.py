@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -102,7 +103,7 @@ def as_decoder(decode: object) -> BoundDecoder:
         )
     if not callable(decode):
         missing = "; this one has no spec()" if hasattr(decode, "decode") else ""
-        raise OptionError("decode", _name_of(decode), CHOICES + missing)
+        raise OptionError("decode", f"a {type(decode).__qualname__}", CHOICES + missing)
     count = _argument_count(decode)
     return BoundDecoder(
         target=decode,
@@ -153,6 +154,13 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _name_of(target: object) -> str:
-    """A function's name, or the repr of a decoder: what reports and errors print."""
+    """What reports and errors print: our own decoders with their arguments, all others by their names alone.
+
+    The arguments of a `functools.partial` or of a user's decoder may be secrets.
+    """
+    if isinstance(target, functools.partial):
+        return _name_of(target.func)
+    if type(target).__module__.partition(".")[0] == "aioloader":
+        return repr(target)
     name = getattr(target, "__qualname__", None)
-    return name if isinstance(name, str) else repr(target)
+    return name if isinstance(name, str) else type(target).__qualname__

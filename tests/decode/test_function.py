@@ -237,6 +237,72 @@ def test_names_tell_functions_and_options_apart() -> None:
     assert repr(as_decoder(RawDecoder())) == "RawDecoder(dtype='|u1', shape=None)"
 
 
+@dataclass(frozen=True)
+class WithToken:
+    token: str
+
+    def spec(self) -> None: ...
+
+    def decode(self, data: bytes, sample: SampleRef, rng: np.random.Generator | None, out: Tree | None = None) -> Any:
+        return self.token
+
+
+@dataclass(frozen=True)
+class CalledWithToken:
+    token: str
+
+    def __call__(self, data: bytes) -> Any:
+        return self.token
+
+
+@dataclass(frozen=True)
+class OwnFromImage(ImageDecoder):
+    token: str = ""
+
+
+def of_token(data: bytes, *, token: str) -> Any:
+    return (data, token)
+
+
+@pytest.mark.parametrize(
+    ("decode", "name"),
+    [
+        (functools.partial(of_token, token="SECRET123"), "of_token"),
+        (functools.partial(functools.partial(of_token), token="SECRET123"), "of_token"),
+        (functools.partial(CalledWithToken("SECRET123")), "CalledWithToken"),
+        (CalledWithToken("SECRET123"), "CalledWithToken"),
+        (WithToken("SECRET123"), "WithToken"),
+        (WithToken("SECRET123").decode, "WithToken.decode"),
+        (OwnFromImage((2, 2), token="SECRET123"), "OwnFromImage"),
+    ],
+)
+def test_arguments_of_a_users_decoder_are_not_shown(decode: Any, name: str) -> None:
+    assert repr(as_decoder(decode)) == name
+
+
+def of_token_and_size(data: bytes, *, token: str, size: int) -> Any:
+    return (data, token, size)
+
+
+@dataclass(frozen=True)
+class NoDecoder:
+    token: str
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        NoDecoder("SECRET123"),
+        "SECRET123",
+        functools.partial(of_token_and_size, token="SECRET123"),
+    ],
+)
+def test_what_is_refused_does_not_show_its_arguments(decode: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        as_decoder(decode)
+    assert "SECRET123" not in str(caught.value)
+
+
 @pytest.mark.parametrize("decode", [of_rng, ImageDecoder((2, 2))], ids=["function", "decoder"])
 def test_a_bound_decoder_can_be_pickled(decode: Callable[..., Any] | ImageDecoder) -> None:
     bound = as_decoder(decode)

@@ -6,17 +6,25 @@ import json
 import logging
 import pickle
 import traceback
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 import aioloader as al
+from aioloader.fit.page_file import PageFile
+from aioloader.prometheus import LoaderCollector
 from tests.loader.conftest import worker_pids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from tests.loader.conftest import Bucket
 
@@ -93,3 +101,44 @@ def test_a_decoder_that_prints_its_sample_prints_no_secret(bucket: Bucket) -> No
         next(iter(loader))
     assert SECRET not in str(caught.value)
     assert "X-Amz-Signature=…" in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Authorised:
+    """A user's decoder whose repr shows what it was given."""
+
+    token: str
+
+    def spec(self) -> None: ...
+
+    def decode(
+        self, data: bytes, sample: al.SampleRef, rng: np.random.Generator | None, out: Any = None
+    ) -> NDArray[np.int64]:
+        return np.array(len(data))
+
+
+def with_token(data: bytes, *, token: str) -> NDArray[np.int64]:
+    return np.array(len(data))
+
+
+@pytest.mark.parametrize("decode", [Authorised(SECRET), partial(with_token, token=SECRET)], ids=["object", "partial"])
+def test_no_argument_of_a_users_decoder_shows_anywhere(bucket: Bucket, tmp_path: Path, decode: Any) -> None:
+    trace, page = tmp_path / "trace.json", tmp_path / "page.html"
+    with al.Loader(al.image_folder(bucket.url), decode=decode, batch_size=4) as loader:
+        for _ in loader:
+            pass
+        loader.trace(trace)
+        PageFile(loader, page).write()
+        registry = CollectorRegistry()
+        registry.register(LoaderCollector({"train": loader}))
+        shown = [repr(loader), loader.report(), repr(loader.snapshot()), generate_latest(registry).decode()]
+    with (
+        pytest.raises(al.errors.OptionError) as caught,
+        al.Loader(al.image_folder(bucket.url, label_mode=None), decode=decode, class_weight={0: 2.0}) as loader,
+    ):
+        next(iter(loader))
+    shown += [str(caught.value), trace.read_text(), page.read_text()]
+    name = "Authorised" if isinstance(decode, Authorised) else "with_token"
+    assert sum(name in text for text in shown) >= 4
+    for text in shown:
+        assert SECRET not in text

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from aioloader.cli.files import check_file, write_files
 from aioloader.cli.units import duration_s
 from aioloader.errors import AioloaderError, OptionError
 
@@ -94,9 +95,8 @@ def _check(options: argparse.Namespace) -> None:
     if options.manifest and not options.url:
         raise OptionError("manifest", "True", "the URL of the manifest")
     for name in ("json", "html"):
-        path = getattr(options, name)
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise OptionError(name, repr(str(path)), "a file in a folder that exists")
+        if (path := getattr(options, name)) is not None:
+            check_file(name, path)
 
 
 def _bench(options: argparse.Namespace, modes: Sequence[Mode], stack: ExitStack) -> int:
@@ -204,12 +204,12 @@ def _show(
         "samples": f"{len(places[0].data):,}, {sample}",
         "runs": f"{plan.rounds} rounds of {plan.seconds:g} s, batches of {plan.batch_size}",
     }
+    texts = {}
     if options.json:
         whole = {"schema": 1, "about": about, "closing": words, **results.as_dict()}
-        options.json.write_text(json.dumps(whole, indent=1) + "\n")
-        print(f"written: {options.json}")
+        texts[options.json] = json.dumps(whole, indent=1) + "\n"
     if options.html:
         from aioloader.cli.bench.page import bench_page
 
-        options.html.write_text(bench_page(results, places, shown_place, words, list(about.items())))
-        print(f"written: {options.html}")
+        texts[options.html] = bench_page(results, places, shown_place, words, list(about.items()))
+    write_files(texts)

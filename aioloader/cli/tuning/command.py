@@ -7,8 +7,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from aioloader.cli.files import check_file, write_files
 from aioloader.cli.units import duration_s
-from aioloader.errors import AioloaderError, OptionError
+from aioloader.errors import OptionError
 
 if TYPE_CHECKING:
     import argparse
@@ -87,9 +88,8 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         findings.is_interrupted = True
     print(in_text(findings), flush=True)
-    if options.json is not None:
-        _write(options.json, json.dumps(findings.as_dict(), indent=1))
-    _write(options.plot, tune_page(findings))
+    texts = {} if options.json is None else {options.json: json.dumps(findings.as_dict(), indent=1)}
+    write_files(texts | {options.plot: tune_page(findings)})
     if findings.is_interrupted:
         raise KeyboardInterrupt
     return 0
@@ -102,9 +102,8 @@ def _check(options: argparse.Namespace) -> None:
     if not 1 <= options.seconds <= 3600:
         raise OptionError("seconds", f"{options.seconds:g}", "1 second to an hour")
     for name in ("json", "plot"):
-        path = getattr(options, name)
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise OptionError(name, repr(str(path)), "a file in a folder that exists")
+        if (path := getattr(options, name)) is not None:
+            check_file(name, path)
 
 
 def _largest_bytes(place: Listed) -> int | None:
@@ -173,11 +172,3 @@ def _measure(findings: Findings, made: Decoding, seconds: float, show: Progress)
         tick=show.tick,
         keep=lambda lanes: setattr(findings, "lanes", lanes),
     )
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise AioloaderError(f"{path} cannot be written: {exc.strerror}") from exc
-    print(f"wrote {path}", flush=True)

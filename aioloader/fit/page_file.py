@@ -38,9 +38,17 @@ class PageFile:
         self._at_exit: Callable[[], None] | None = None
 
     def write(self) -> None:
-        """As things are now."""
+        """As things are now. What fails is logged: no training ends because of its page."""
+        try:
+            write_whole(self._path, self._made())
+        except OSError as exc:
+            log.warning("the page on the training run could not be written: %s", exc)
+        except Exception:
+            log.warning("the page on the training run could not be written; please report this", exc_info=True)
+
+    def _made(self) -> str:
         snapshot = self._loader.snapshot()
-        page = training_page(
+        return training_page(
             snapshot.stats,
             snapshot.timeline,
             snapshot.verdict,
@@ -49,10 +57,6 @@ class PageFile:
             snapshot.source,
             keras=snapshot.keras,
         )
-        try:
-            write_whole(self._path, page)
-        except OSError as exc:
-            log.warning("the page on the training run could not be written: %s", exc)
 
     def write_at_exit(self) -> None:
         """Have the interpreter write it when it exits, if the page is still of use to somebody then."""

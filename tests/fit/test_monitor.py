@@ -279,11 +279,12 @@ def test_a_page_is_there_after_each_epoch_and_names_the_limit(
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"], "no temporary file is left"
 
 
+@pytest.mark.parametrize("name", ["missing/report.html", "a name that is none \0"])
 def test_a_page_that_cannot_be_written_does_not_end_the_training(
-    server: LocalBucket, trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: LocalBucket, trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     with new_loader(server.url) as loader:
-        monitor = al.keras.Monitor(loader, html=tmp_path / "missing" / "report.html")
+        monitor = al.keras.Monitor(loader, html=tmp_path / name)
         trained.model.fit(loader.to_keras(), epochs=2, callbacks=[monitor], verbose=0)
     assert "could not be written" in caplog.text
     assert len(monitor.verdicts) == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from aioloader.cli.files import check_file, write_files
 from aioloader.cli.units import duration_s
-from aioloader.errors import OptionError
+from aioloader.errors import AioloaderError, OptionError
 
 if TYPE_CHECKING:
     import argparse
@@ -56,7 +56,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], s
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure and print; 0. Ctrl-C prints what is known by then, and goes on as Ctrl-C."""
+    """Measure and print; 0. Ctrl-C, or an error once the loader has run, prints what is known by then and goes on."""
     _check(options)
     from aioloader.cli.decode_option import decoding
     from aioloader.cli.tuning.findings import Findings
@@ -82,16 +82,23 @@ def run(options: argparse.Namespace) -> int:
     print(f"{opening(findings)}\n", flush=True)
     # A listing may take longer than all the rest is to take.
     seconds = max(options.seconds - (monotonic() - begun_s), options.seconds / 2)
+    ended_by: AioloaderError | None = None
     try:
         with progress(seconds) as show:
             _measure(findings, made, seconds, show)
     except KeyboardInterrupt:
         findings.is_interrupted = True
+    except AioloaderError as exc:
+        if findings.watched is None:
+            raise
+        findings.failure, ended_by = str(exc), exc
     print(in_text(findings), flush=True)
     texts = {} if options.json is None else {options.json: json.dumps(findings.as_dict(), indent=1)}
     write_files(texts | {options.plot: tune_page(findings)})
     if findings.is_interrupted:
         raise KeyboardInterrupt
+    if ended_by is not None:
+        raise ended_by
     return 0
 
 

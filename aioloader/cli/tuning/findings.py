@@ -35,11 +35,13 @@ class Findings:
     watched: Watched | None = None
     lanes: Sequence[Lane] = field(default_factory=tuple)
     is_interrupted: bool = False
+    failure: str = ""
+    """What ended it before its time."""
 
     @property
     def recommendation(self) -> Recommendation | None:
         """None before the loader has run."""
-        if any(lane.rates for lane in self.lanes):
+        if self.lanes and self.lanes[0].rates:
             return recommended(self.lanes)
         if self.watched is None:
             return None
@@ -83,6 +85,7 @@ class Findings:
             "step_time_s": self.step_time_s,
             "cores": self.cores,
             "is_interrupted": self.is_interrupted,
+            "failure": self.failure,
             "requests": None if self.requests is None else self.requests.as_dict(),
             "decodes": None if self.decodes is None else self.decodes.as_dict(),
             "run": None if self.watched is None else self.watched.as_dict(),

@@ -34,13 +34,15 @@ def tune_page(findings: Findings) -> str:
         sections.append(Section("What to write", sentence, [_code(findings.code)]))
     if watched is not None:
         sections.append(_over_time(watched))
-    if any(lane.rates for lane in findings.lanes):
+    if findings.lanes and findings.lanes[0].rates:
         sections.append(_neighbours(findings))
     if watched is not None:
         sections.append(_latencies(findings, watched))
     lead = watched.verdict.sentence if watched is not None else "It was ended before the loader had run."
     if (law := littles_law(findings)) != "":
         lead += f". Little's law: {law}."
+    if findings.failure:
+        lead += f" It ended early: {findings.failure}"
     footer = "Made by aioloader tune. Nothing on this page is loaded from elsewhere."
     return page(f"aioloader tune: {findings.listed.name}", lead, sections, facts=_facts(findings), footer=footer)
 

@@ -63,7 +63,8 @@ def run_rounds(
 ) -> None:
     """Rounds until ``until_s`` (monotonic), with as many of the first ``candidates`` as there is time for.
 
-    ``keep`` is told of the lanes at once; they fill. With next to no time nobody runs.
+    ``keep`` is told of the lanes at once; they fill, and hold what was measured where an error ends the rounds. With
+    next to no time nobody runs.
     """
     least_s = LEAST_ROUNDS * turn.seconds + turn.filling_s + _ENDS_S
     wanted_s = _WANTED_ROUNDS * turn.seconds + turn.filling_s + _ENDS_S

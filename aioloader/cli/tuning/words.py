@@ -44,6 +44,8 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield from _changes(findings)
     yield from _compared(findings)
     yield from _recommended(findings)
+    if findings.failure:
+        yield f"\nIt ended early, and this is what was known by then: {findings.failure}"
 
 
 def _row(name: str, *figures: str, note: str = "") -> str:
@@ -126,7 +128,7 @@ def _changes(findings: Findings) -> Iterator[str]:
 
 def _compared(findings: Findings) -> Iterator[str]:
     lanes = [lane for lane in findings.lanes if lane.rates]
-    if not lanes:
+    if not lanes or not findings.lanes[0].rates:
         return
     width = max(len(lane.contender.name) for lane in lanes)
     yield f"\nagainst its neighbours, in turns, {min(len(lane.rates) for lane in lanes)} rounds"

@@ -1,7 +1,7 @@
 """The ``aioloader`` command: parses, hands over to a subcommand, and turns endings into exit codes.
 
 0 is success, 1 a command that ran and says no, 2 a wrong option or anything that aioloader raises on purpose
-(one line on stderr; ``--debug`` adds the traceback), 130 Ctrl-C.
+(one line on stderr; ``--debug`` adds the traceback), 130 Ctrl-C, 143 SIGTERM where there is something to remove.
 """
 
 from __future__ import annotations

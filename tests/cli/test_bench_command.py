@@ -176,6 +176,35 @@ def test_ctrl_c_prints_what_is_known_and_leaves_nothing(
     assert marked.wait_for(0, within_s=5) == set()
 
 
+def test_sigterm_leaves_neither_processes_nor_the_folder_of_pictures(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    marked = Marked(monkeypatch)
+    process = start("bench", "--latency", "0,5ms", "--modes", "sync", "--rounds", "1000", "--seconds", "0.2")
+    assert process.stderr is not None
+    process.stderr.readline()  # the mode had its turn
+    assert [path.name[:16] for path in tmp_path.iterdir()] == ["aioloader-bench-"]
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+    assert marked.wait_for(0, within_s=5) == set()
+
+
+def test_sigterm_is_what_it_was_after_a_bench(url: str) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["bench", url, "--modes", "sync", "--samples", "16", "--seconds", "0.1", "--rounds", "1"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+    signal.signal(signal.SIGTERM, own := lambda number, frame: None)
+    try:
+        assert main(["bench", url, "--modes", "sync", "--samples", "16", "--seconds", "0.1", "--rounds", "1"]) == 0
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_without_an_address_latencies_are_swept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aioloader.cli.files import check_file, write_files
+from aioloader.cli.terminated import terminated_by_exception
 from aioloader.cli.units import duration_s
 from aioloader.errors import AioloaderError, OptionError
 
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     options.began_at = monotonic()
     modes = chosen(options.modes)
     _check(options)
-    with ExitStack() as stack:
+    with terminated_by_exception(), ExitStack() as stack:
         return _bench(options, modes, stack)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aioloader.cli.bench.race import sweep_settings
 from aioloader.cli.main import main
 from aioloader.serve.thread import serve_in_thread
 from tests.cli.bench_rig import Marked, write_images
@@ -77,8 +78,20 @@ def test_the_json_holds_every_run_and_its_summary(written: Path, url: str) -> No
     assert {(point["knob"], point["use_multiprocessing"]) for point in whole["sweep"]} == {
         (knob, in_processes) for knob in ("concurrency", "workers") for in_processes in (False, True)
     }
+    assert {point["concurrency"] for point in whole["sweep"] if point["knob"] == "workers"} == {64}
+    assert all(point["concurrency"] == point["value"] for point in whole["sweep"] if point["knob"] == "concurrency")
     assert sum(count for _, _, count in whole["auto"]["fetch_bins"]) == SAMPLES
     assert whole["auto"]["sentence"]
+
+
+def test_no_point_of_the_sweep_begins_with_what_auto_found_at_another() -> None:
+    for setting in sweep_settings():
+        assert isinstance(setting.knobs["concurrency"], int)
+        assert setting.knobs[setting.knob] == setting.value
+
+
+def test_the_page_says_how_many_requests_were_allowed_while_the_workers_changed(written: Path) -> None:
+    assert "but concurrency=64 wherever it is the workers that change." in (written / "b.html").read_text()
 
 
 def test_the_page_is_self_contained(written: Path, url: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aioloader.cli.bench import table
 from aioloader.cli.bench.modes.catalogue import CATALOGUE
+from aioloader.cli.bench.results import SWEPT_AT
 from aioloader.monitor.histogram import Bin
 from aioloader.units import human_time
 from aioloader.view import charts
@@ -80,15 +81,18 @@ def _sweep(results: Results, place: Place) -> Section:
         lines = []
         for in_processes, name in ((False, "threads"), (True, "processes")):
             points = [
-                (float(point.value), point.samples_per_s)
+                (float(point.setting.value), point.samples_per_s)
                 for point in results.sweep
-                if point.knob == knob and point.use_multiprocessing == in_processes
+                if point.setting.knob == knob and point.setting.use_multiprocessing == in_processes
             ]
             if points:
                 lines.append(charts.Series(name, points, has_dots=True))
         x = charts.count_of(what, name=what)
         parts.append(charts.line_chart(f"samples a second by {knob}", lines, y=charts.SAMPLES_PER_S, x=x, x_base=base))
-    sentence = f"aioloader at {place.name}: one knob fixed, all else at its default; one short run a point."
+    sentence = (
+        f"aioloader at {place.name}, one short run a point: one knob fixed, all else at its default, but concurrency="
+        f"{SWEPT_AT} wherever it is the workers that change."
+    )
     return Section("What the knobs do", sentence, parts)
 
 

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.cli.bench.interpreter import Interpreter, RunFailedError
-from aioloader.cli.bench.results import Run, SweepPoint
+from aioloader.cli.bench.results import Run, SweepPoint, SweepSetting
 from aioloader.cli.bench.task import Task
 from aioloader.runtime.machine import usable_cores
 
@@ -131,31 +131,28 @@ class Race:
     def _sweep(self, place: Place) -> None:
         """aioloader at ``place``, one knob fixed at a time; what fails leaves no point."""
         with Interpreter() as child:
-            for knob, value, in_processes in sweep_settings():
+            for setting in sweep_settings():
                 began = monotonic()
-                self.show.now(f"sweep at {place.name}: {knob}={value}, {'processes' if in_processes else 'threads'}")
-                mode = "aioloader-processes" if in_processes else "aioloader-threads"
-                task = self.plan.task(mode, place, **{knob: value})
+                self.show.now(f"sweep at {place.name}: {setting.words}")
+                task = self.plan.task(setting.mode, place, **setting.knobs)
                 try:
                     answer = child.ask(task, self.plan.timeout_s, self.show.refresh)
                 except RunFailedError as exc:
-                    self.show.told(f"sweep: {knob}={value} failed: {exc}")
+                    self.show.told(f"sweep: {setting.words} failed: {exc}")
                     if exc.is_fatal:
                         break
                 else:
-                    speed = answer["samples_per_s"]
-                    point = SweepPoint(knob=knob, value=value, use_multiprocessing=in_processes, samples_per_s=speed)
-                    self.results.sweep.append(point)
+                    self.results.sweep.append(SweepPoint(setting=setting, samples_per_s=answer["samples_per_s"]))
                 self.left.done(SWEEP, monotonic() - began)
         self.show.told(f"sweep at {place.name}: {len(self.results.sweep)} settings of aioloader")
 
 
-def sweep_settings() -> list[tuple[str, int, bool]]:
-    """Knob, value and whether in processes, of each point."""
+def sweep_settings() -> list[SweepSetting]:
+    """Of each point."""
     cores = usable_cores()
     workers = sorted({1, *(2**power for power in range(1, 10) if 2**power < cores), cores})
     return [
-        (knob, value, in_processes)
+        SweepSetting(knob=knob, value=value, use_multiprocessing=in_processes)
         for knob, values in (("concurrency", CONCURRENCIES), ("workers", workers))
         for in_processes in (False, True)
         for value in values

@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from aioloader.tune.concurrency import START
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+SWEPT_AT = START
+"""Requests that are allowed while the workers change."""
 FIGURES = ("samples_per_s", "first_batch_s", "cpu_s_per_1000", "peak_bytes")
 
 
@@ -62,13 +66,51 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepPoint:
-    """One setting of aioloader's knobs: ``knob`` was ``value``, all else at its default."""
+class SweepSetting:
+    """aioloader with ``knob`` at ``value``, threads or processes, and all else at its default.
+
+    Where it is the workers that change, `SWEPT_AT` requests are allowed: what "auto" has found at one point it would
+    begin with at the next.
+    """
 
     knob: str
     value: int
     use_multiprocessing: bool
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that are allowed."""
+        return self.value if self.knob == "concurrency" else SWEPT_AT
+
+    @property
+    def knobs(self) -> dict[str, int]:
+        """Those that are fixed, beside the kind of workers."""
+        return {"concurrency": self.concurrency, self.knob: self.value}
+
+    @property
+    def mode(self) -> str:
+        """The one that runs it."""
+        return "aioloader-processes" if self.use_multiprocessing else "aioloader-threads"
+
+    @property
+    def words(self) -> str:
+        """For the progress."""
+        return f"{self.knob}={self.value}, {'processes' if self.use_multiprocessing else 'threads'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPoint:
+    """What a setting gave."""
+
+    setting: SweepSetting
     samples_per_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self.setting) | {
+            "concurrency": self.setting.concurrency,
+            "samples_per_s": self.samples_per_s,
+        }
 
 
 @dataclass
@@ -129,7 +171,7 @@ class Results:
             ],
             "places": self.places,
             "summary": [asdict(cell) for place in self.places for cell in self.cells(place)],
-            "sweep": [asdict(point) for point in self.sweep],
+            "sweep": [point.as_dict() for point in self.sweep],
             "auto": self.watched,
             "runs": [asdict(run) for run in self.runs],
             "others_share": self.others_share,

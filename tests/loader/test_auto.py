@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from aioloader.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 N = 1200
 BATCH_SIZE = 20
@@ -180,3 +180,16 @@ def test_a_wait_counts_while_it_goes_on(objects: Path) -> None:
         next(iter(loader))
         waits = [moment.data_wait_s for moment in loader.timeline.moments]
         assert sum(0.1 < wait < 1.1 for wait in waits) >= 2
+
+
+def test_on_a_local_disk_concurrency_stays_what_the_docs_say(objects: Path) -> None:
+    with loader_of(str(objects)) as loader:
+        for _ in range(3):
+            assert sorted(numbers(loader)) == list(range(N))
+        assert loader.settings.concurrency == 16
+        assert "concurrency" not in {change.knob for change in loader.changes}
+    root = Path(__file__).parents[2]
+    rows = [*(root / "docs/tuning.md").read_text().splitlines(), *(root / "README.md").read_text().splitlines()]
+    told = [row for row in rows if row.startswith("| `concurrency`") and "disk" in row]
+    assert len(told) == 2
+    assert all("stays 16" in row for row in told)

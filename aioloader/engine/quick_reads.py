@@ -25,7 +25,14 @@ class Loop(Protocol):
     """Who fetches on the event loop what is not read here."""
 
     starved: bool
-    in_flight: dict[int, tuple[str, str, float]]
+
+    def begins(self, ticket: int, key: str, stage: str, since_s: float) -> None:
+        """It is worked on."""
+        ...
+
+    def ends(self, ticket: int) -> None:
+        """It is not, now."""
+        ...
 
     def rescue(self, tickets: Iterable[int]) -> None:
         """Fetch these there; on the loop."""
@@ -89,7 +96,7 @@ class QuickReads:
         started = monotonic()
         lane = self._counters.recorder.fetch
         is_recorded = started >= lane.next_s and lane.begin(started, sample.key)
-        self._loop.in_flight[ticket] = sample.key, "fetch", started
+        self._loop.begins(ticket, sample.key, "fetch", started)
         try:
             body = self._read_now(sample.key, sample.byte_range)
             check_length(sample, len(body))
@@ -100,7 +107,7 @@ class QuickReads:
         finally:
             if is_recorded:
                 lane.end(monotonic())
-            self._loop.in_flight.pop(ticket, None)
+            self._loop.ends(ticket)
         item.fetch_s, item.nbytes, item.reserved_bytes = monotonic() - started, len(body), 0
         counters = self._counters
         with self._lock:

@@ -8,6 +8,7 @@ place in all three, and a request is never held while bytes are waited for.
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,9 @@ _FETCHED_IN_A_ROW = 64
 """A store that answers without waiting (memory) would never let anything else on the loop have its turn."""
 _INLINE_RUN = 16
 """Samples that are decoded on the loop in one go; then requests get their turn."""
+_TICKET_BITS, _APART = 40, 4096
+"""What workers of one loader are working on has a number each; readers of a trace keep 53 bits of it."""
+_numbers = count()
 
 
 class Worker:
@@ -86,9 +90,8 @@ class Worker:
         self.starved = False
         """Whether fetchers wait for more to be allowed: `go_on` wakes them."""
         self._sizes = BodySizes(body_bytes)
-        self.in_flight: dict[int, tuple[str, str, float]] = {}
-        """By ticket: key, stage, and since when."""
-        counters.recorder.in_flight = self.in_flight
+        self._in_flight = counters.recorder.in_flight  # all its loader's workers': one may outlive its stream
+        self._first_id = (next(_numbers) % _APART) << _TICKET_BITS
         self.is_inline = recipe.decoder.runs_inline and recipe.transform is None
         """Whether it decodes on the loop: then no decode thread serves it."""
         self._inline_posted = False
@@ -202,7 +205,7 @@ class Worker:
             self._bodies.take_beyond(reserved)
         counters = self._counters
         started = monotonic()
-        self.in_flight[ticket] = sample.key, "fetch", started
+        self.begins(ticket, sample.key, "fetch", started)
         lane = counters.recorder.fetch
         is_recorded = started >= lane.next_s and lane.begin(started, sample.key)
         counters.in_flight += 1
@@ -227,7 +230,7 @@ class Worker:
             counters.in_flight -= 1
             self._sizes.saw(None if item is None else len(item.body))
             self._requests.release(1)
-            self.in_flight.pop(ticket, None)
+            self.ends(ticket)
         if item is None:
             assert error is not None
             self._bodies.release(reserved)
@@ -260,7 +263,7 @@ class Worker:
         started = monotonic()
         lane = self._counters.recorder.decode
         is_recorded = started >= lane.next_s and lane.begin(started, item.sample.key)
-        self.in_flight[item.ticket] = item.sample.key, "decode", started
+        self.begins(item.ticket, item.sample.key, "decode", started)
         try:
             self._work.enter_user_code(item.ticket)
             rng = self._recipe.rng(item.epoch, item.sample.index)
@@ -279,7 +282,7 @@ class Worker:
             if is_recorded:
                 lane.end(monotonic())
             self._work.leave_user_code(item.ticket)
-            self.in_flight.pop(item.ticket, None)
+            self.ends(item.ticket)
         item.decode_s = monotonic() - started
         self._bodies.correct(item.reserved_bytes, nbytes)
         item.body, item.reserved_bytes = b"", nbytes
@@ -344,7 +347,7 @@ class Worker:
         started = monotonic()
         lane = self._counters.recorder.decode
         is_recorded = started >= lane.next_s and lane.begin(started, item.sample.key)
-        self.in_flight[item.ticket] = item.sample.key, "decode", started
+        self.begins(item.ticket, item.sample.key, "decode", started)
         try:
             decode_item(self._recipe, item, self._work.settle)
         except SampleError as exc:
@@ -357,7 +360,7 @@ class Worker:
         item.decode_s += ended - started
         if is_recorded:
             lane.end(ended)
-        self.in_flight.pop(item.ticket, None)
+        self.ends(item.ticket)
         self._bodies.release(item.reserved_bytes)
         item.reserved_bytes = 0  # the first sample comes here twice where its slab is another process's to give
         self._wake(self._work.decoded(item, item.decode_s, error))
@@ -373,10 +376,20 @@ class Worker:
         self.set_concurrency(self._concurrency)
         self.announce(self._workers)
 
+    def begins(self, ticket: int, key: str, stage: str, since_s: float) -> None:
+        """It is worked on from now until `ends`; any thread."""
+        self._in_flight[self._first_id + ticket] = key, stage, since_s
+
+    def ends(self, ticket: int) -> None:
+        """It is not, now; any thread."""
+        self._in_flight.pop(self._first_id + ticket, None)
+
     def describe_in_flight(self, most: int = 5) -> str:
         """The oldest samples being worked on, for how long, and at which attempt; for `StalledError`."""
         now = monotonic()
-        oldest = sorted(self.in_flight.copy().values(), key=lambda entry: entry[2])[:most]
+        ids = range(self._first_id, self._first_id + (1 << _TICKET_BITS))
+        own = [entry for number, entry in self._in_flight.copy().items() if number in ids]
+        oldest = sorted(own, key=lambda entry: entry[2])[:most]
         if not oldest:
             return "nothing is in flight"
         attempts = state_of(self._store.origin).attempts
@@ -385,7 +398,7 @@ class Worker:
             + (f", attempt {attempt})" if stage == "fetch" and (attempt := attempts.get(key)) else ")")
             for key, stage, since in oldest
         ]
-        return f"{len(self.in_flight)} in flight, the oldest: " + ", ".join(parts)
+        return f"{len(own)} in flight, the oldest: " + ", ".join(parts)
 
     @staticmethod
     def _wake(waiter: Waiter | None) -> None:

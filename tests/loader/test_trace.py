@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -202,6 +203,39 @@ def path_in(error: errors.StalledError) -> Path:
     found = re.search(r"drawn in (\S+\.json)", str(error))
     assert found is not None, error
     return Path(found[1])
+
+
+@pytest.mark.parametrize("where", ["bucket", "disk"])
+def test_a_sample_that_outlives_its_stream_is_in_the_trace_of_the_next(url: str, tmp_path: Path, where: str) -> None:
+    path, began, may_end = tmp_path / "run.json", threading.Event(), threading.Event()
+
+    def waits_once(data: bytes) -> NDArray[np.float32]:
+        if int(data) == 20 and not began.is_set():
+            began.set()
+            may_end.wait(30)
+        return np.array([int(data)], np.float32)
+
+    for number in range(N_SAMPLES):
+        (tmp_path / f"{number:02d}.txt").write_text(str(number))
+    root = url if where == "bucket" else str(tmp_path)
+    try:
+        with new_loader(root, decode=waits_once, workers=2, close_timeout_s=5.0) as loader:
+            for _ in loader:
+                assert began.wait(30)
+                break
+            batches = iter(loader)
+            next(batches)
+            loader.trace(path)
+            events = read(path)["traceEvents"]
+            hanging = [event for event in events if event["ph"] == "b" and event["args"]["key"] == "20.txt"]
+            assert "decode, unfinished" in {event["name"] for event in hanging}
+            may_end.set()
+            for _ in batches:
+                pass
+            loader.trace(path)
+        assert not [event for event in read(path)["traceEvents"] if event["ph"] == "b"]
+    finally:
+        may_end.set()
 
 
 @pytest.mark.parametrize("way", ["beside the ledger", "where temporary files go"])

@@ -228,9 +228,9 @@ class Relay:
 
     def _begin_end(self) -> None:
         self.is_closed = True
-        self._stop_pulse()
         for stream in self._streams:
             stream.begin_end()
+        self._stop_pulse()
         for stream in list(self._afterwards):
             self._spawn(self._end_one(stream))
         self._on_change()
@@ -238,9 +238,9 @@ class Relay:
     async def end(self) -> None:
         """Stop all work and wait until none is left; on the loop. Idempotent."""
         self.is_closed = True
-        self._stop_pulse()
         for stream in {*self._streams, *self._afterwards}:
             stream.begin_end()
+        self._stop_pulse()
         for stream in {*self._streams, *self._afterwards}:
             await self._end_one(stream)
 

@@ -7,7 +7,7 @@ import threading
 import weakref
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aioloader.engine.hand_over import HandOver
 from aioloader.engine.holdings import Holdings
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aioloader.runtime.loop import LoopLease
 
 log = logging.getLogger(__name__)
+
+_KILLING_S: Final = 0.3
 
 
 class Session:
@@ -245,7 +247,8 @@ class Session:
             return
         timeout_s = self.job.options.close_timeout_s
         deadline = monotonic() + timeout_s
-        if not self.holdings.wait_until_left(timeout_s):
+        # A little longer: processes that do not come back are killed, and named, when their own time is up.
+        if not self.holdings.wait_until_left(timeout_s + _KILLING_S):
             log.warning("the loader's requests did not end within close_timeout_s=%g and were abandoned", timeout_s)
         if self._relay is not None:
             self._relay.abandon_stuck(deadline)

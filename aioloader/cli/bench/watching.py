@@ -24,8 +24,10 @@ class Watch:
     def look(self, loader: Loader) -> None:
         """At the sums, unless it is too early."""
         now = perf_counter() - self._started
-        if now < self._due:
-            return
+        if now >= self._due:
+            self._note(now, loader)
+
+    def _note(self, now: float, loader: Loader) -> None:
         if len(self._looks) == _MOST_LOOKS:
             self._looks = self._looks[::2]
             self._interval_s *= 2
@@ -43,6 +45,7 @@ class Watch:
 
     def result(self, loader: Loader) -> dict[str, Any]:
         """JSON values; ``looks`` are sums of seconds and samples, ``fetch_bins`` (from, to, requests)."""
+        self._note(perf_counter() - self._started, loader)  # a short run has two looks, too
         stats = loader.stats()
         verdict = getattr(loader, "verdict", None)
         sentence = verdict().sentence if verdict is not None else loader.report().partition("\n")[0]

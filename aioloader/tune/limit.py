@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _REFUSED_SHARE: Final = 0.002
 _BLOCKED_SHARE: Final = 0.3
 _CACHED_SHARE: Final = 0.5
+_MOSTLY_BUSY, _MOSTLY_QUEUED = 0.9, 0.5
+"""A consumer that is at work as much, with a batch waiting as often, is what the others wait for: a start or a
+straggler costs it the rest."""
 _CROWDED: Final = 2.5
 """Times the latency of an idle store: beyond it requests stand in line somewhere, and more of them stand in it too."""
 _CROWDED_S: Final = 0.005
@@ -65,7 +68,7 @@ def limit_of(facts: Facts) -> Limit:
     makes requests look slow.
     """
     load = facts.load
-    if load.is_fed:
+    if load.is_fed or (load.consumer >= _MOSTLY_BUSY and load.span.occupancy >= _MOSTLY_QUEUED):
         return "consumer"
     if load.is_in_turn:
         return "GIL"

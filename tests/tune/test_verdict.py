@@ -34,6 +34,14 @@ FEWER = settings(concurrency=16)
 CASES = [
     Case("a slow model", "consumer", {"wait": 0.01, "lanes": 0.5}, "", says="no knob of the loader helps"),
     Case("a consumer that takes nothing", "consumer", {"per_s": 0, "wait": 0.0, "full_beats": 4}, "", says="took none"),
+    Case("a model that waited at the start", "consumer", {"wait": 0.08, "queue_s": 0.9, "in_flight": 62}, ""),
+    Case(
+        "an empty queue and a model that hardly waits",
+        "network latency",
+        {"wait": 0.08, "queue_s": 0.2, "in_flight": 62},
+        "concurrency=68",
+        (1.0, 1.1),
+    ),
     Case(
         "Little's law",
         "network latency",

@@ -123,7 +123,7 @@ class Recorder:
         self.fetch, self.decode, self.queue = lanes["fetch"], lanes["decode"], lanes["queue"]
         self.waiting, self.computing = lanes["waiting"], lanes["computing"]
         self.in_flight: dict[int, tuple[str, str, float]] = {}
-        """What this process works on now: key, stage, and since when. Under a number of their own, for all of a loader's
+        """What this process works on now: key, stage, and since when; by numbers of their own, for all of a loader's
         workers."""
 
     def add(self, stage: str, spans: Iterable[Span]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
+import time
 from typing import Any
 
 import numpy as np
 
-from tests.loader.deaths_decoders import index_of, plus_one
+from tests.loader.deaths_decoders import FOREVER_S, index_of, plus_one
 
 scale = 1
 """Set at run time, in one process."""
@@ -75,6 +78,16 @@ class Level:
         return plus_one(data) + np.uint8(self.level)
 
 
+class Table:
+    """One that is pickled as it lies in memory."""
+
+    def __init__(self) -> None:
+        self.table = np.asfortranarray(np.arange(2_000_000, dtype=np.uint8).reshape(2, -1))
+
+    def __call__(self, data: bytes) -> Any:
+        return self.table[1, plus_one(data)]
+
+
 class IntoSlot:
     """Its ``spec()`` declares the fields, and it writes where they belong."""
 
@@ -88,3 +101,45 @@ class IntoSlot:
             out = np.empty(48, np.uint8)
         np.add(np.frombuffer(data, np.uint8), np.uint8(scale), out=out)
         return out
+
+
+parent: int | None = None
+"""The process in which decoders are well."""
+_seen: set[int] = set()
+_busy = threading.Lock()
+
+
+def dies_elsewhere(data: bytes) -> Any:
+    if os.getpid() != parent:
+        os._exit(9)
+    return plus_one(data)
+
+
+def hangs_elsewhere(data: bytes) -> Any:
+    if os.getpid() != parent:
+        time.sleep(FOREVER_S)
+    return plus_one(data)
+
+
+def once(data: bytes) -> Any:
+    """Not twice of the same sample."""
+    if index_of(data) in _seen:
+        raise ValueError("seen before")
+    _seen.add(index_of(data))
+    return plus_one(data)
+
+
+def one_at_a_time(data: bytes) -> Any:
+    if not _busy.acquire(blocking=False):
+        raise RuntimeError("two threads at once")
+    try:
+        time.sleep(0.002)
+        return plus_one(data)
+    finally:
+        _busy.release()
+
+
+def every_third_fails(data: bytes) -> Any:
+    if index_of(data) % 3 == 0:
+        raise ValueError("no good")
+    return plus_one(data)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +10,26 @@ import numpy as np
 import pytest
 
 import aioloader as al
-from aioloader.tree import flatten
 from tests.loader import same_decoders
 from tests.loader.deaths_decoders import body, plus_one
 from tests.loader.hand_over_rig import noisy
+from tests.loader.same_rig import (
+    BATCH_SIZE,
+    N,
+    digest,
+    in_threads,
+    is_in_processes,
+    make_loader,
+    read_until_answered,
+    refusals,
+    slowly,
+    wish_for_processes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aioloader.types import Batch
 
-N = 400
-BATCH_SIZE = 8
 MANY = {
     "tokens": al.FieldSpec((al.UpTo(6),), np.dtype(np.int32), fill=-1),
     "text": al.FieldSpec.text(60),
@@ -36,53 +43,6 @@ def changed_at_run_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker process, which imports the module afresh, does not know."""
     monkeypatch.setattr(same_decoders, "scale", 7)
     monkeypatch.setattr(same_decoders, "_table", {})
-
-
-def make_loader(decode: Any, **options: Any) -> al.Loader:
-    store = al.MemoryStore({f"{index:04d}.bin": body(index) for index in range(N)})
-    data = al.from_samples([(f"{index:04d}.bin", index) for index in range(N)], store=store)
-    given: dict[str, Any] = {"batch_size": BATCH_SIZE, "shuffle": True, "seed": 1, "drop_last": False, "concurrency": 8}
-    return al.Loader(data, decode=decode, **given | options)
-
-
-def wish_for_processes(loader: al.Loader) -> None:
-    """As the tuner would."""
-    loader._tuner.settings = replace(loader.settings, use_multiprocessing=True, workers=2)
-
-
-def is_in_processes(loader: al.Loader) -> bool:
-    return loader._job.options.use_multiprocessing
-
-
-def read_until_answered(loader: al.Loader) -> list[Any]:
-    """Epochs, up to the end of the one in which processes are there or were refused."""
-    seen: list[Any] = []
-    wish_for_processes(loader)
-    until_s = time.monotonic() + 40
-    while not is_in_processes(loader) and not refusals(loader):
-        assert time.monotonic() < until_s
-        for batch in loader:
-            seen.append(digest(batch))
-            time.sleep(0.005)
-    return seen
-
-
-def refusals(loader: al.Loader) -> list[str]:
-    return [change.reason for change in loader.changes if change.knob == "use_multiprocessing" and not change.value]
-
-
-def digest(batch: Batch) -> tuple[int, int, str]:
-    """Of all that it holds, text and nested fields too."""
-    content = hashlib.sha256(batch.sample_ids.tobytes() + batch.valid.tobytes())
-    for path, leaf in flatten(tuple(batch)):
-        array = np.asarray(leaf)
-        content.update(f"{path} {array.dtype} {array.shape} {array.tolist()}".encode())
-    return batch.epoch, batch.step, content.hexdigest()
-
-
-def in_threads(decode: Any, epochs: int, **options: Any) -> list[Any]:
-    with make_loader(decode, use_multiprocessing=False, **options) as loader:
-        return [digest(batch) for batch in loader.epochs(epochs)]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +96,7 @@ def test_a_decoder_that_was_not_set_up_in_the_worker_process_fails_no_epoch() ->
         pytest.param(same_decoders.in_many_fields, {"spec": MANY}, id="fields"),
         pytest.param(same_decoders.on_loop, {"transform": noisy}, id="async"),
         pytest.param(lambda data: np.frombuffer(data, np.uint8), {}, id="lambda"),
+        pytest.param(same_decoders.Table(), {}, id="large-table"),
         pytest.param(al.RawDecoder(shape=(48,)), {}, id="inline"),
     ],
 )
@@ -168,6 +129,7 @@ def test_who_sets_processes_himself_is_not_asked() -> None:
 def test_a_decoder_that_is_changed_between_epochs_goes_back_to_threads() -> None:
     decoder = same_decoders.Level()
     with make_loader(decoder) as loader:
+        threads = loader.settings.workers
         read_until_answered(loader)
         assert is_in_processes(loader)
         epoch = loader.next_epoch
@@ -177,13 +139,51 @@ def test_a_decoder_that_is_changed_between_epochs_goes_back_to_threads() -> None
         decoder.level = 5
         assert list(levels(loader)) == [5] * N
         assert not is_in_processes(loader)
-        assert not loader.settings.use_multiprocessing
+        assert (loader.settings.use_multiprocessing, loader.settings.workers) == (False, threads)
         assert [reason.split(":")[0] for reason in refusals(loader)] == [
             "your decoder has changed since worker processes got it"
         ]
         assert list(levels(loader)) == [5] * N
         assert loader.next_epoch == epoch + 4
         assert loader.stats().samples == loader.next_epoch * N
+
+
+def test_a_decoder_that_is_changed_in_the_middle_of_going_over_goes_back_to_threads() -> None:
+    decoder = same_decoders.Level()
+    with make_loader(decoder) as loader:
+        wish_for_processes(loader)
+        while not is_in_processes(loader):
+            for _ in slowly(loader):
+                if is_in_processes(loader):
+                    break
+        decoder.level = 5
+        for _ in range(2):
+            assert list(levels(loader)) == [5] * N
+        assert not is_in_processes(loader)
+
+
+def test_an_async_loader_goes_back_to_threads_as_well() -> None:
+    decoder = same_decoders.Level()
+    made = make_loader(decoder, al.AsyncLoader)
+
+    async def run() -> list[int]:
+        first: list[int] = []
+        async with made as loader:
+            wish_for_processes(loader)
+            while not is_in_processes(loader):
+                async for _ in loader:
+                    await asyncio.sleep(0.005)
+            decoder.level = 5
+            async for batch in loader:
+                first += (batch[0][:, 0] - body_column(batch)).tolist()
+            assert not is_in_processes(loader)
+        return first
+
+    assert asyncio.run(run()) == [6] * N
+
+
+def body_column(batch: al.Batch) -> Any:
+    return np.array([body(index)[0] for index in batch.sample_ids.tolist()], np.uint8)
 
 
 def levels(loader: al.Loader) -> Iterator[int]:
@@ -204,9 +204,3 @@ def test_what_is_handed_over_at_a_later_trial_is_packed_anew() -> None:
         read_until_answered(loader)
         assert is_in_processes(loader)
         assert list(levels(loader)) == [9] * N
-
-
-def slowly(loader: al.Loader) -> Iterator[Batch]:
-    for batch in loader:
-        time.sleep(0.005)
-        yield batch

@@ -60,9 +60,9 @@ class _Hashed:
     def __init__(self) -> None:
         self.hash = hashlib.blake2b(digest_size=16)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | pickle.PickleBuffer) -> int:  # large arrays come as they lie in memory
         self.hash.update(data)
-        return len(data)
+        return memoryview(data).nbytes
 
 
 def _fingerprint(job: Job) -> bytes:

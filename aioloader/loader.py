@@ -159,6 +159,7 @@ class _Base(Figures):
             is_padded=world_size > 1 and not plan.drop_last,
             spec=None if spec is None else checked_spec("spec", repr(spec), spec),
             controller=self._tuner,
+            kind_is_open=knobs.use_multiprocessing == "auto",
         )
         self._open_session(job)
         if options.use_multiprocessing and self._starts_early:

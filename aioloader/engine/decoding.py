@@ -69,7 +69,7 @@ def decode_item(recipe: Recipe, item: Item, settle: Callable[[Item, Tree], None]
     `OptionError` where a batch does not fit the memory.
     """
     try:
-        written = not item.is_decoded and _produce(recipe, item)
+        written = not item.is_decoded and produce(recipe, item)
         if item.slab is None:
             settle(item, spec_of(item.decoded, key=shown_key(item.sample.key)))
             if item.slab is None:
@@ -93,8 +93,12 @@ def wrap_foreign(exc: BaseException, item: Item, kind: type[SampleError], what: 
     return kind(reason, shown_key(item.sample.key), hint, item.sample.byte_range, 1, "", item.sample.index)
 
 
-def _produce(recipe: Recipe, item: Item) -> bool:
-    """Decode and transform; returns whether the slot was written already, else ``item.decoded`` has it."""
+def produce(recipe: Recipe, item: Item) -> bool:
+    """Decode and transform; returns whether the slot was written already, else ``item.decoded`` has it.
+
+    Without a slab nothing is written. Of an async decoder ``item.decoded`` is what it returned. Raises what user code
+    raises, as it is or named.
+    """
     decoder, sample, slab = recipe.decoder, item.sample, item.slab
     rng = recipe.rng(item.epoch, sample.index)
     out = None

@@ -24,8 +24,9 @@ START_S: Final = 60.0
 class HandOver:
     """One session's, at most one at a time, on the loop alone.
 
-    Processes are started and have loaded the user's code first; then the running stream begins no more steps, and one
-    of the other kind goes on. Where that cannot be, all stays as it is.
+    Processes are started and have loaded the user's code first, and where it was not the user who asked for them, they
+    have made the same of a few samples; then the running stream begins no more steps, and one of the other kind goes
+    on. Where that cannot be, all stays as it is.
     """
 
     def __init__(self, session: Session) -> None:
@@ -61,8 +62,11 @@ class HandOver:
 
     async def _prepare(self, workers: int) -> None:
         job = self._session.job
+        witnesses = job.witnesses if job.kind_is_open and not job.options.use_multiprocessing else None
+        if witnesses is not None:
+            witnesses.begin()
         try:
-            await self._session.holdings.introduce(lambda: PackedRecipe(job), workers, START_S)
+            await self._session.holdings.introduce(lambda: PackedRecipe(job), workers, START_S, witnesses)
         except OptionError as exc:
             what = "your decoder" if exc.option == "decode" else f"{exc.option}="
             self._refuse(f"{what} cannot be pickled ({type(exc.__cause__).__name__}: {exc.__cause__})")
@@ -76,6 +80,9 @@ class HandOver:
         else:
             self._wanted = True, workers
             self.try_now()
+        finally:
+            if witnesses is not None:
+                witnesses.end()
 
     def _refuse(self, reason: str) -> None:
         self.is_under_way = False

@@ -12,6 +12,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aioloader.engine import shared as process
+from aioloader.engine.processes.comparison import unfit
+from aioloader.engine.processes.introduction import NotIntroducedError
 from aioloader.engine.pulse import Work
 from aioloader.monitor.histogram import LatencyHistogram
 from aioloader.monitor.stats import CacheCounts, EngineStats, RequestCounts, freeze_latency
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from aioloader.engine.processes.recipe import PackedRecipe
     from aioloader.engine.relay import Relay
     from aioloader.engine.shared import Shared
+    from aioloader.engine.witnesses import Witnesses
     from aioloader.types import Store
 
 
@@ -79,13 +82,16 @@ class Holdings:
             self.lease.hold(self._pool)
         self._pool.want(workers)
 
-    async def introduce(self, pack: Callable[[], PackedRecipe], workers: int, patience_s: float) -> None:
-        """Share in the processes, ``workers`` of them, and wait until they have loaded what ``pack`` packs.
+    async def introduce(
+        self, pack: Callable[[], PackedRecipe], workers: int, patience_s: float, witnesses: Witnesses | None
+    ) -> None:
+        """Share in the processes, ``workers`` of them, and wait until they have loaded what ``pack`` packs, and until
+        they make of ``witnesses`` what was made of them here.
 
         Raises `OptionError` where it cannot be packed, `NotIntroducedError` where they cannot work with it; then, as
         when it is cancelled, a share that was taken for it is given back.
         """
-        if self.recipe is None:
+        if self.recipe is None or self._pool is None:  # what was packed before may have changed
             threads = DaemonThreads("aioloader-pack", max_threads=1)
             try:
                 self.recipe = await threads.run(pack)
@@ -96,10 +102,19 @@ class Holdings:
         self._take_pool(workers)
         try:
             await self.find_pool().introduce(self.recipe, workers, patience_s)
+            if witnesses is not None:
+                await self._compare(self.recipe, witnesses, patience_s)
         except BaseException:
             if is_new:
                 await self.give_pool_back()
             raise
+
+    async def _compare(self, recipe: PackedRecipe, witnesses: Witnesses, patience_s: float) -> None:
+        taken = await witnesses.wait()
+        reason = unfit(taken, witnesses.largest_bytes)
+        if reason:
+            raise NotIntroducedError(reason)
+        await self.find_pool().compare(recipe, taken, patience_s)
 
     async def give_pool_back(self) -> None:
         """Share in the processes no more; on the loop. Idempotent."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aioloader.engine.options import look_ahead
+from aioloader.engine.witnesses import Witnesses
 from aioloader.order.keys import sample_rng
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Job:
     ``store`` is the dataset's, with the loader's policies around it.
     ``weights`` are per-sample weights (float32, all samples), ``class_weights`` maps a label to its weight.
     ``is_padded`` says that a step may hold stand-ins for other ranks' samples. ``spec`` are the fields of what decoder
-    and transform return, where the user said so. ``controller`` sets the knobs that the user did not.
+    and transform return, where the user said so. ``controller`` sets the knobs that the user did not;
+    ``kind_is_open``: whether threads or processes is one of them.
     """
 
     samples: Samples
@@ -77,6 +79,8 @@ class Job:
     class_weights: Mapping[int, float] | None = None
     is_padded: bool = False
     spec: Tree | None = None
+    kind_is_open: bool = False
+    witnesses: Witnesses = field(default_factory=Witnesses)
 
     def is_fatal(self, error: SampleError) -> bool:
         """Whether the failure ends the stream: always, unless skipping was asked for and makes sense."""

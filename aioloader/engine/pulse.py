@@ -40,6 +40,10 @@ class Controller(Protocol):
         """The workers it wanted cannot be had."""
         ...
 
+    def went_back(self, threads: int, reason: str) -> None:
+        """Worker processes were given up for so many threads, for good."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:

@@ -45,6 +45,8 @@ class Session:
         self.hand_over = HandOver(self)
         self.hand_over.on_refused = job.controller.refused
         self._relay: Relay | None = None
+        self._threads = job.options.workers
+        """So many threads decoded before processes did."""
         # Reentrant: a collection inside may run a generator's `finally` that closes this very loader.
         self._lock = threading.RLock()
         self._relay_lock = threading.RLock()  # of `job` and `_relay` together, never held for long: the loop takes it
@@ -53,8 +55,16 @@ class Session:
         """Streams that stand at the start of ``epoch``: those that ran ahead into it, or a new one."""
         with self._lock:
             while True:
-                job = self.job
+                job, recipe = self.job, self.holdings.recipe
                 lease, shared = self._begin(job)
+                if (
+                    job.kind_is_open
+                    and job.options.use_multiprocessing
+                    and recipe is not None
+                    and not recipe.is_of(job)
+                ):
+                    self._go_back(job, lease, "your decoder has changed since worker processes got it")
+                    continue
                 with self._relay_lock:
                     if self.job is job:
                         return self._open(job, lease, shared, epoch, epoch + epochs_ahead)
@@ -73,6 +83,29 @@ class Session:
         self.holdings.relay = weakref.ref(relay)
         self.holdings.start(relay)
         return relay
+
+    def _go_back(self, old: Job, lease: LoopLease, reason: str) -> None:
+        """To threads, for good, from the epoch on that is being opened: whatever was begun of it is left."""
+        with self._relay_lock:
+            if self.job is not old:
+                return
+            relay = self._relay
+            self.job = self._with_workers(
+                old, None if relay is None or relay.has_ended else relay, False, self._threads
+            )
+            if relay is not None:
+                relay.owner = None
+                relay.close()
+        old.workspace.retire()
+
+        async def let_go() -> None:
+            if relay is not None:
+                await relay.end()
+            old.workspace.release()
+            await self.holdings.give_pool_back()
+
+        lease.post(lambda: self.holdings.spawn(let_go()))
+        lease.post(old.controller.went_back, self._threads, reason)
 
     def _make_stream(
         self, job: Job, lease: LoopLease, shared: Shared, epoch: int, last_epoch: int, step: int
@@ -215,6 +248,8 @@ class Session:
                     job.workspace.release()
                 return False
             self.job = job
+        if not old.options.use_multiprocessing:
+            self._threads = old.options.workers
         if job.workspace is not old.workspace:
             old.workspace.retire()
         return True

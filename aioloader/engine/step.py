@@ -46,7 +46,7 @@ class Item:
 
     ``slot`` and ``slab`` are set when a decoder may work on it; the slab stays None for the first sample of all,
     which sets the shapes. ``nbytes`` were fetched, in ``fetch_s``. ``decoded`` holds what the decoder returned where
-    it ran before the slot was known.
+    it ran before the slot was known; ``again`` what `Witnesses` has made of its body by then.
     """
 
     ticket: int
@@ -60,5 +60,6 @@ class Item:
     decoded: Any = None
     is_decoded: bool = False
     decode_s: float = 0.0
+    again: Any = None
     slot: int = -1
     slab: Slab | None = None

@@ -135,6 +135,7 @@ class ThreadStream(Stream):
             counters=job.counters,
             post=self._post,
             is_ending=lambda: lease.is_ending,
+            witnesses=job.witnesses,
         )
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aioloader.engine.budget import Account
     from aioloader.engine.lanes import DecodeThreads
     from aioloader.engine.step import Item
+    from aioloader.engine.witnesses import Witnesses
     from aioloader.engine.work import Waiter, Work
     from aioloader.monitor.stats import Counters
     from aioloader.types import InformedStore, SampleRef
@@ -67,8 +68,12 @@ class Worker:
         post: Callable[[Callable[[], object]], object],
         is_ending: Callable[[], bool],
         may_read_now: bool = True,
+        witnesses: Witnesses | None = None,
     ) -> None:
-        """``may_read_now``: whether decode threads may read what a store can read without waiting long."""
+        """``may_read_now``: whether decode threads may read what a store can read without waiting long.
+
+        ``witnesses`` may want some samples that were decoded.
+        """
         self._work = work
         self._recipe = recipe
         self._store = store
@@ -79,6 +84,7 @@ class Worker:
         self._requests = requests
         self._counters = counters
         self._post = post
+        self._witnesses = witnesses
         self._is_loop_ending = is_ending
         self._more = asyncio.Event()
         self._fetchers: asyncio.TaskGroup | None = None
@@ -270,6 +276,8 @@ class Worker:
             item.decoded = await self._recipe.decoder.decode_async(item.body, item.sample, rng)
             # The arrays wait for their slot in the body's place.
             nbytes = sum(np.asarray(leaf).nbytes for _, leaf in flatten(item.decoded))
+            if self._witnesses is not None and self._witnesses.is_wanted:
+                await self._witnesses.decode_again(self._recipe, item)
         except BaseException as exc:
             if self._is_ending(exc):
                 raise
@@ -360,6 +368,8 @@ class Worker:
         item.decode_s += ended - started
         if is_recorded:
             lane.end(ended)
+        if self._witnesses is not None and (self._witnesses.is_wanted or item.again is not None) and error is None:
+            self._witnesses.take(self._recipe, item)
         self.ends(item.ticket)
         self._bodies.release(item.reserved_bytes)
         item.reserved_bytes = 0  # the first sample comes here twice where its slab is another process's to give

@@ -95,6 +95,12 @@ class Tuner:
         self._kind.refuse(reason)
         self._note("use_multiprocessing", now.use_multiprocessing, reason)
 
+    def went_back(self, threads: int, reason: str) -> None:
+        """Worker processes were given up for so many threads, for good."""
+        self.settings = replace(self.settings, use_multiprocessing=False, workers=threads)
+        self._kind.refuse(reason)
+        self._note("use_multiprocessing", False, f"{reason}: workers={threads}")
+
     def observe(self, moment: Moment, *, epoch: int = 0, samples_left: int = 0) -> Settings:
         """The settings from now on. ``samples_left`` are those that will surely be read from now on."""
         latest, self._latest = self._latest, moment

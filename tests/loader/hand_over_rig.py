@@ -67,6 +67,9 @@ class Content:
     def refused(self, reason: str) -> None:
         """Heard by `Switching`."""
 
+    def went_back(self, threads: int, reason: str) -> None:
+        """Not where the user chose."""
+
 
 class Switching:
     """Asks a loader to go over to other workers, and hears what came of it."""

@@ -37,6 +37,9 @@ class Content:
     def refused(self, reason: str) -> None:
         pass
 
+    def went_back(self, threads: int, reason: str) -> None:
+        pass
+
 
 def taken() -> int:
     """Bytes of the whole process tree; memory that several map counts once."""

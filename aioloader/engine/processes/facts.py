@@ -1,4 +1,4 @@
-"""Errors and fields as JSON, on their way out of a worker process."""
+"""Samples on their way into a worker process, errors and fields as JSON on their way out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,37 @@ import numpy as np
 from aioloader import errors
 from aioloader.errors import DatasetError, DecodeError, InvariantError, OptionError, RemoteError, SampleError
 from aioloader.redact import shown_key
-from aioloader.types import FieldSpec, Tree
+from aioloader.types import FieldSpec, SampleRef
 
 if TYPE_CHECKING:
-    from aioloader.types import SampleRef
+    from aioloader.types import Tree
+
+
+def pack_sample(sample: SampleRef) -> tuple[Any, ...]:
+    """What a worker process must know of a sample, in few bytes: there is one for each."""
+    return (
+        sample.index,
+        sample.key,
+        sample.label,
+        sample.size_bytes,
+        sample.etag,
+        sample.byte_range,
+        sample.columns or None,
+    )
+
+
+def unpack_sample(facts: tuple[Any, ...]) -> SampleRef:
+    """The sample again."""
+    index, key, label, size_bytes, etag, byte_range, columns = facts
+    return SampleRef(
+        index=index,
+        key=key,
+        label=label,
+        size_bytes=size_bytes,
+        etag=etag,
+        byte_range=byte_range,
+        columns=columns or {},
+    )
 
 
 def pack_error(error: SampleError, sample: SampleRef | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aioloader.engine.processes.link import Link
     from aioloader.engine.processes.recipe import PackedRecipe
 
-_DEATHS: Final = 3
+DEATHS: Final = 3
 """Deaths while loading after which nobody tries again: one SIGKILL may come from anyone."""
 
 
@@ -48,7 +48,11 @@ class Introduction:
         for link in links:
             link.teach(self._recipe)
         if len(links) == self._workers and all(self._recipe.number in link.loaded for link in links):
-            self._end(None)
+            self._are_ready(links)
+
+    def _are_ready(self, links: Sequence[Link]) -> None:
+        """All of ``links`` have loaded it."""
+        self._end(None)
 
     def on_loaded(self, recipe: int, facts: dict[str, Any]) -> None:
         """A process has loaded a recipe."""
@@ -70,8 +74,11 @@ class Introduction:
         """Another process comes in its place."""
         if self._recipe.number in link.recipes and self._recipe.number not in link.loaded:
             self._deaths += 1
-            if self._deaths >= _DEATHS:
+            if self._deaths >= DEATHS:
                 self.fail(f"worker processes die while they load your decoder (the last with {exit_text(code)})")
+
+    def on_compared(self, link: Link, facts: dict[str, Any]) -> None:
+        """A process has decoded samples for `Comparison`."""
 
     def fail(self, reason: str) -> None:
         """It will not be."""

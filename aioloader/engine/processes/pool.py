@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aioloader.engine.processes.comparison import Comparison
 from aioloader.engine.processes.facts import unpack_breakdown, unpack_error, unpack_spec
 from aioloader.engine.processes.introduction import Introduction
 from aioloader.engine.processes.link import Link, exit_text, reap_all
@@ -24,11 +25,12 @@ from aioloader.monitor.stats import CacheCounts, EngineStats, RequestCounts, fre
 from aioloader.runtime.threads import DaemonThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from typing import Any
 
     from aioloader.engine.processes.pool_stream import PoolStream
     from aioloader.engine.processes.recipe import PackedRecipe
+    from aioloader.engine.witnesses import Witness
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +84,14 @@ class ProcessPool:
         """
         if not self._streams:
             self._barren_deaths = 0
-        introduction = Introduction(recipe, workers, lambda: self.links)
+        await self._see_through(Introduction(recipe, workers, lambda: self.links), workers, patience_s)
+
+    async def compare(self, recipe: PackedRecipe, witnesses: Sequence[Witness], patience_s: float) -> None:
+        """Have one process decode what was decoded here. Raises `NotIntroducedError` where that gives something else,
+        or cannot be said within ``patience_s``."""
+        await self._see_through(Comparison(recipe, witnesses, lambda: self.links), 1, patience_s)
+
+    async def _see_through(self, introduction: Introduction, workers: int, patience_s: float) -> None:
         self._introductions.append(introduction)
         try:
             self.want(workers)
@@ -170,6 +179,10 @@ class ProcessPool:
             return
         if kind == ToParent.UNLOADABLE:
             self._on_unloadable(link, facts)
+            return
+        if kind == ToParent.COMPARED:
+            for introduction in self._introductions:
+                introduction.on_compared(link, facts)
             return
         stream = self._streams.get(int(facts["stream"]))
         if stream is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from itertools import count
@@ -43,6 +44,31 @@ class PackedRecipe:
                     "open files, locks and connections inside the function, or use_multiprocessing=False",
                 ) from exc
         self.payload = cloudpickle.dumps(tuple(parts.values()))
+        self._code = _fingerprint(job)
+
+    def is_of(self, job: Job) -> bool:
+        """Whether decoder and transform are still what was packed. Takes as long as packing them."""
+        try:
+            return _fingerprint(job) == self._code
+        except Exception:  # by now they cannot be packed
+            return False
+
+
+class _Hashed:
+    """A file of which only a hash is kept: a decoder may have hundreds of MB."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.blake2b(digest_size=16)
+
+    def write(self, data: bytes | pickle.PickleBuffer) -> int:  # large arrays come as they lie in memory
+        self.hash.update(data)
+        return memoryview(data).nbytes
+
+
+def _fingerprint(job: Job) -> bytes:
+    file = _Hashed()
+    cloudpickle.Pickler(file).dump((job.decoder, job.transform))
+    return file.hash.digest()
 
 
 class ChildWorkspace:

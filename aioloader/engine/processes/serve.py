@@ -20,6 +20,8 @@ from aioloader.batch.arena import Arena
 from aioloader.engine.budget import Budget
 from aioloader.engine.lanes import DecodeThreads
 from aioloader.engine.processes.board import Board
+from aioloader.engine.processes.comparison import Comparing
+from aioloader.engine.processes.facts import unpack_sample
 from aioloader.engine.processes.recipe import ChildRecipe
 from aioloader.engine.processes.share import RECORDED_EVERY_S, Share
 from aioloader.engine.processes.wire import Frames, ToChild, ToParent, in_json
@@ -31,10 +33,9 @@ from aioloader.runtime.cpu import ThreadClock
 from aioloader.runtime.loop_thread import new_loop
 from aioloader.storage.caching import tell_cache_counts
 from aioloader.storage.origin_state import all_counts
-from aioloader.types import SampleRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from aioloader.engine.budget import Account
     from aioloader.monitor.histogram import LatencyHistogram
@@ -86,6 +87,7 @@ class Child:
             ToChild.PROBE: self._probe,
             ToChild.END: self._end,
             ToChild.FORGET: self._forget,
+            ToChild.COMPARE: self._compare,
         }
 
     def _tell_board(self, lag: LatencyHistogram) -> None:
@@ -160,12 +162,21 @@ class Child:
                 running.share.know_fields()
                 running.worker.announce(1)
 
+    def _compare(self, message: tuple[int, list[tuple[int, tuple[Any, ...], bytes]]]) -> None:
+        number, rows = message
+        recipe = self._recipes.get(number)
+        if recipe is not None:
+            self._spawn(Comparing(recipe, self._threads, rows).run(number, self.send))
+
     def _forget(self, number: int) -> None:
         recipe = self._recipes.pop(number, None)
         if recipe is not None:
-            task = self._loop.create_task(_close(recipe))
-            _closing.add(task)
-            task.add_done_callback(_closing.discard)
+            self._spawn(_close(recipe))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
 
     # -- streams ---------------------------------------------------------------------------------------------
 
@@ -236,7 +247,9 @@ class Child:
             return
         for index, slab in slabs.items():
             running.worker.rescue(running.share.open_slab(index, slab))
-        given = [(ticket, epoch, position, _sample(facts), place) for ticket, epoch, position, facts, place in rows]
+        given = [
+            (ticket, epoch, position, unpack_sample(facts), place) for ticket, epoch, position, facts, place in rows
+        ]
         running.worker.rescue(running.share.give(given, is_rescue=is_rescue))
         running.worker.go_on()
 
@@ -278,25 +291,12 @@ class Child:
                 self._lag.stop()
 
 
-_closing: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[None]] = set()
 
 
 async def _close(recipe: ChildRecipe) -> None:
     with contextlib.suppress(Exception):  # there is nobody to tell
         await recipe.store.aclose()
-
-
-def _sample(facts: tuple[Any, ...]) -> SampleRef:
-    index, key, label, size_bytes, etag, byte_range, columns = facts
-    return SampleRef(
-        index=index,
-        key=key,
-        label=label,
-        size_bytes=size_bytes,
-        etag=etag,
-        byte_range=byte_range,
-        columns=columns or {},
-    )
 
 
 def leave(status: int = 0) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import logging
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aioloader.engine.elsewhere import ElsewhereState
 from aioloader.engine.processes.briefing import Briefing
+from aioloader.engine.processes.facts import pack_sample
 from aioloader.engine.processes.in_flight import describe
 from aioloader.engine.processes.shares import stream_shares
 from aioloader.engine.processes.suspects import Suspects, poison_error
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from aioloader.errors import SampleError
     from aioloader.monitor.recorder import Span
     from aioloader.runtime.loop import LoopLease
-    from aioloader.types import SampleRef, Tree
+    from aioloader.types import Tree
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ class ProcessStream(Stream):
         now = monotonic()
         samples = self.job.samples
         rows = [
-            (ticket, epoch, position, _facts(samples[sample_id]), place)
+            (ticket, epoch, position, pack_sample(samples[sample_id]), place)
             for ticket, epoch, position, sample_id, place in self.state.planned(run)
         ]
         given |= dict.fromkeys(run, now)
@@ -367,15 +368,3 @@ class ProcessStream(Stream):
         if not self._is_attached:
             return "nothing is in flight"
         return describe(self._pool.links, self.number, lambda ticket: self.state.sample(ticket).key, self.workers, most)
-
-
-def _facts(sample: SampleRef) -> tuple[Any, ...]:
-    return (
-        sample.index,
-        sample.key,
-        sample.label,
-        sample.size_bytes,
-        sample.etag,
-        sample.byte_range,
-        sample.columns or None,
-    )

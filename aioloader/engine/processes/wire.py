@@ -40,6 +40,7 @@ class ToChild(IntEnum):
     PROBE = 8
     END = 9
     FORGET = 10
+    COMPARE = 11
 
 
 class ToParent(IntEnum):
@@ -54,6 +55,7 @@ class ToParent(IntEnum):
     BROKEN = 7
     ENDED = 8
     SPANS = 9
+    COMPARED = 10
 
 
 def frame(kind: int, payload: bytes) -> bytes:

@@ -99,7 +99,7 @@ def as_decoder(decode: object) -> BoundDecoder:
             is_async=inspect.iscoroutinefunction(decode.decode),
             runs_inline=bool(getattr(decode, "runs_inline", False)),
             declared=decode.spec,
-            name=_name_of(decode),
+            name=name_of(decode),
         )
     if not callable(decode):
         missing = "; this one has no spec()" if hasattr(decode, "decode") else ""
@@ -113,7 +113,7 @@ def as_decoder(decode: object) -> BoundDecoder:
         is_async=_is_async(decode),
         runs_inline=False,
         declared=_undeclared,
-        name=_name_of(decode),
+        name=name_of(decode),
     )
 
 
@@ -122,7 +122,7 @@ def _undeclared() -> None:
 
 
 def _argument_count(function: Callable[..., Any]) -> int:
-    name = _name_of(function)
+    name = name_of(function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
@@ -153,13 +153,13 @@ def _is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-def _name_of(target: object) -> str:
+def name_of(target: object) -> str:
     """What reports and errors print: our own decoders with their arguments, all others by their names alone.
 
     The arguments of a `functools.partial` or of a user's decoder may be secrets.
     """
     if isinstance(target, functools.partial):
-        return _name_of(target.func)
+        return name_of(target.func)
     if type(target).__module__.partition(".")[0] == "aioloader":
         return repr(target)
     name = getattr(target, "__qualname__", None)

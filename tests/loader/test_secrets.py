@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import threading
 import traceback
 from dataclasses import dataclass
 from functools import partial
@@ -142,3 +143,14 @@ def test_no_argument_of_a_users_decoder_shows_anywhere(bucket: Bucket, tmp_path:
     assert sum(name in text for text in shown) >= 4
     for text in shown:
         assert SECRET not in text
+
+
+def test_no_argument_of_a_transform_shows_where_it_cannot_be_sent(bucket: Bucket) -> None:
+    def augment(image: Any, rng: Any, *, token: str, lock: Any) -> Any:
+        return image
+
+    transform = partial(augment, token=SECRET, lock=threading.Lock())
+    with pytest.raises(al.errors.OptionError) as caught:
+        al.Loader(al.image_folder(bucket.url), decode=al.ImageDecoder(), transform=transform, use_multiprocessing=True)
+    assert SECRET not in str(caught.value)
+    assert "augment" in str(caught.value)

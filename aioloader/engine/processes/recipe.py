@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from aioloader.decode.function import name_of
 from aioloader.errors import OptionError
 from aioloader.order.keys import sample_rng
 
@@ -39,7 +40,7 @@ class PackedRecipe:
             except Exception as exc:
                 raise OptionError(
                     option,
-                    repr(part),
+                    repr(part) if option == "data" else name_of(part),
                     f"something that can be sent to a worker process ({type(exc).__name__}: {exc}); "
                     "open files, locks and connections inside the function, or use_multiprocessing=False",
                 ) from exc

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from tests.loader.deaths_decoders import Marked
 from tests.loader.deaths_kills import N_SAMPLES, make_loader, samples_in_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import aioloader as al
 
 
@@ -28,21 +31,16 @@ def read(loader: al.Loader) -> None:
         pass
 
 
-def read_beside_a_fork(loader: al.Loader) -> None:
-    """The fork outlives this process."""
+def read_beside_a_fork(loader: al.Loader, *, hangs: bool) -> None:
+    """The fork outlives this process. Where the decoder ``hangs`` no batch will ever come."""
     batches = iter(loader)
-    if not loader_hangs(loader):
+    if not hangs:
         next(batches)
     pid = os.fork()
     if pid == 0:
         time.sleep(3600)
     print(pid, flush=True)
     time.sleep(3600)
-
-
-def loader_hangs(loader: al.Loader) -> bool:
-    """Whether no batch will ever come."""
-    return "hang" in repr(loader)
 
 
 def read_interrupted(loader: al.Loader) -> None:
@@ -59,7 +57,12 @@ def read_interrupted(loader: al.Loader) -> None:
 def main(what: str, folder: str, way: str = "") -> None:
     """See the module."""
     loader = make_loader(samples_in_memory(), decode=Marked(folder, way), workers=2)
-    {"read": read, "fork": read_beside_a_fork, "interrupt": read_interrupted}[what](loader)
+    doings: dict[str, Callable[[al.Loader], None]] = {
+        "read": read,
+        "fork": partial(read_beside_a_fork, hangs="hang" in way),
+        "interrupt": read_interrupted,
+    }
+    doings[what](loader)
 
 
 if __name__ == "__main__":

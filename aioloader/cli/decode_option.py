@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,8 +70,9 @@ def _made(decode: Any, spec: FieldSpec | None = None) -> Decoding:
 
 
 def _imported(text: str, module_name: str, names: str) -> Any:
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - an installed command does not look there by itself
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    here = str(Path.cwd())
+    if here not in sys.path:  # an installed command does not look there by itself
+        sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
         for name in names.split("."):

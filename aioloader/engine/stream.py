@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from aioloader.runtime.loop import LoopLease
 
 
-class Stream:
+class Stream(ABC):
     """What its relay sees of it, wherever the workers run.
 
     Created in the caller's thread or on the loop; ``start`` and ``end`` run on the loop.
@@ -37,17 +38,17 @@ class Stream:
         """What lives as long as work goes on: the relay, which nobody else may hold."""
         self._lease = lease
 
+    @abstractmethod
     def start(self) -> None:
         """Begin; on the loop."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def end(self) -> None:
         """Stop all work and wait until none is left; on the loop. Idempotent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin_end(self) -> None:
         """Have all work stop; on the loop."""
-        raise NotImplementedError
 
     def pop(self, waiter: Waiter | None = None) -> Step | None:
         """The next whole step, or None and ``waiter`` is called once when to look again."""
@@ -56,9 +57,9 @@ class Stream:
             self.room_changed()  # for one more step
         return step
 
+    @abstractmethod
     def room_changed(self) -> None:
         """More may be fetched or decoded than before; from any thread."""
-        raise NotImplementedError
 
     def extend(self, last_epoch: int) -> None:
         """Let fetching run up to the end of ``last_epoch``, no further; what was fetched beyond stays."""
@@ -70,39 +71,39 @@ class Stream:
         return self.state.hand_over()
 
     @property
+    @abstractmethod
     def is_blocked(self) -> bool:
         """Whether fetching waits for the byte budget."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_concurrency(self, concurrency: int) -> None:
         """So many requests in flight from now on; those beyond are finished. On the loop."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_workers(self, workers: int) -> None:
         """So many decoders from now on, or as many as the system starts threads for. On the loop."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def body_bytes_held(self) -> int:
         """Bytes of bodies that wait for a decoder, as far as this process holds them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_body_bytes(self, nbytes: int) -> None:
         """Hold at most so many bytes of bodies from now on. On the loop."""
-        raise NotImplementedError
 
     @property
     def is_stuck(self) -> bool:
         """After `end`: whether a decode still runs, which nobody can end."""
         return False
 
+    @abstractmethod
     def abandon_stuck(self, deadline: float) -> None:
         """Wait until ``deadline`` (monotonic) for running decodes; then name, replace and forget who runs them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe_in_flight(self) -> str:
         """The oldest samples being worked on, and for how long; for `StalledError`."""
-        raise NotImplementedError
 
     @staticmethod
     def wake(waiter: Waiter | None) -> None:

@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from aioloader.cli.bench.tree import descendants, memory_bytes
+
 LEAST_INTERVAL_S = 0.25
 SHARE_OF_A_CORE = 0.02
 """Reading smaps_rollup walks the page tables: with many processes it would slow the run that it watches."""
@@ -18,18 +20,6 @@ def adopt_orphans() -> None:
     """From now on orphans of our descendants become our children: `wait` then counts their CPU time too."""
     pr_set_child_subreaper = 36
     ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)
-
-
-def descendants(root: int) -> list[int]:
-    """``root`` and all below it, now."""
-    found, at = [root], 0
-    while at < len(found):
-        with suppress(OSError):
-            for task in Path(f"/proc/{found[at]}/task").iterdir():
-                with suppress(OSError):
-                    found += map(int, (task / "children").read_text().split())
-        at += 1
-    return found
 
 
 def children() -> set[int]:
@@ -57,12 +47,7 @@ class PeakMemory:
         now = time.monotonic()
         if now < self._next:
             return
-        total = 0
-        for pid in descendants(self._root):
-            with suppress(OSError, StopIteration):
-                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-                total += 1024 * int(next(line for line in lines if line.startswith("Pss:")).split()[1])
-        self.peak_bytes = max(self.peak_bytes, total)
+        self.peak_bytes = max(self.peak_bytes, memory_bytes(self._root))
         after = time.monotonic()
         self._next = after + max(LEAST_INTERVAL_S, (after - now) / SHARE_OF_A_CORE)
 

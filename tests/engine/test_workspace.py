@@ -39,7 +39,8 @@ def test_no_more_steps_are_open_than_memory_allows() -> None:
     workspace = settled(2, slab_bytes=60_000)
     workspace.set_queue(1000)
     assert workspace.bound_bytes <= 60_000
-    assert workspace.open_steps == (60_000 // workspace.layout.nbytes - 1) // 2  # type: ignore[union-attr]
+    assert workspace.layout is not None
+    assert workspace.open_steps == (60_000 // workspace.layout.nbytes - 1) // 2
 
 
 def test_no_more_steps_are_open_than_shared_memory_was_laid_out_for() -> None:

@@ -358,7 +358,7 @@ class ProcessStream(Stream):
 
     def set_workers(self, workers: int) -> None:
         """Not here: another number of processes is another stream's."""
-        raise NotImplementedError
+        raise TypeError("another number of processes is a hand-over: see Session.switch")
 
     def abandon_stuck(self, deadline: float) -> None:
         """Nothing: `end` kills whoever does not come back."""

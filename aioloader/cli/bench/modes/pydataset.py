@@ -47,7 +47,7 @@ class InPyDataset:
         if "KERAS_BACKEND" not in os.environ:
             there = [name for name in ("tensorflow", "jax", "torch") if find_spec(name) is not None]
             os.environ["KERAS_BACKEND"] = there[0] if there else "numpy"
-        import keras  # noqa: F401
+        import keras  # noqa: F401 - before anything is timed
 
         Work(task)
 

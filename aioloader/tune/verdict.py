@@ -36,17 +36,24 @@ def steady_span(timeline: Timeline) -> Span | None:
     moments = [moment for moment in timeline.moments if moment.batches]
     while len(moments) > 1 and _is_left(moments[-2], moments[-1]):
         moments.pop()
-    if len(moments) < 2:
-        return None
-    last = moments[-1]
-    first = last
+    while len(moments) > 1:
+        span = _of_one_kind(moments)
+        if span.seconds >= _LEAST_S:
+            return span
+        moments = [moment for moment in moments if moment.at_s < span.first.at_s]  # just changed: what was before
+    return None
+
+
+def _of_one_kind(moments: list[Moment]) -> Span:
+    """The latest `STEADY_S` of them in which the workers were the same."""
+    last = first = moments[-1]
     for moment in reversed(moments):
         same = moment.settings.use_multiprocessing == last.settings.use_multiprocessing
         same = same and moment.settings.workers == last.settings.workers
         if not same or last.active_s - moment.active_s > STEADY_S:
             break
         first = moment
-    return Span(first, last) if last.active_s - first.active_s >= _LEAST_S else None
+    return Span(first, last)
 
 
 def _is_left(first: Moment, last: Moment) -> bool:

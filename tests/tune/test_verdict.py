@@ -228,6 +228,16 @@ def test_what_was_before_the_first_batch_and_the_last_change_of_workers_is_not_j
     assert (span.first.at_s, span.last.at_s) == (8, 9)
 
 
+def test_workers_that_have_just_changed_leave_what_was_before_to_be_judged() -> None:
+    timeline = Timeline()
+    for second in range(5):
+        timeline.add(moment(second, 320 * (second + 1)))
+    timeline.add(moment(5, 2000, use_multiprocessing=True))
+    span = steady_span(timeline)
+    assert span is not None
+    assert (span.first.at_s, span.last.at_s) == (0, 4)
+
+
 def test_a_consumer_that_has_gone_does_not_count_as_a_slow_one() -> None:
     timeline = Timeline()
     for second in range(5):

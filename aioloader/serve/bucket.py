@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -109,7 +110,7 @@ class LocalBucket:
             await self._runner.cleanup()
 
     async def _handle(self, tree: FolderTree, request: web.BaseRequest) -> web.StreamResponse:
-        arrived_s = asyncio.get_running_loop().time()
+        arrived_s = time.monotonic()
         key = _key_of(request)
         occurrence = self._tally.arrive(request.method, key)
         try:

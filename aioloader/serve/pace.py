@@ -1,19 +1,22 @@
-"""Waiting on the loop's clock: until a time, and for a share of the line."""
+"""Waiting: until a time, and for a share of the line.
+
+Times are of `time.monotonic`. uvloop's own clock stands still while callbacks run and counts whole milliseconds: what
+waits by it comes back too early on a busy machine.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 CHUNK_BYTES = 256 * 1024
 """The most that is read from a file and written to a connection at once."""
 
 
 async def sleep_until(deadline_s: float) -> None:
-    """Return at ``deadline_s`` of the loop's clock or after it, never before."""
-    loop = asyncio.get_running_loop()
-    # uvloop's timers count whole milliseconds and may ring up to one early: look again.
-    while (left_s := deadline_s - loop.time()) > 0:  # noqa: ASYNC110 (time has no event)
-        await asyncio.sleep(left_s)
+    """Return at ``deadline_s`` or after it, never before."""
+    while (left_s := deadline_s - time.monotonic()) > 0:  # noqa: ASYNC110 (time has no event)
+        await asyncio.sleep(left_s + 0.0005)  # uvloop rounds to milliseconds: up, or it would turn on the spot
 
 
 class SharedLine:
@@ -34,6 +37,6 @@ class SharedLine:
         """Wait until ``size_bytes`` more have passed, after all that asked before."""
         if self._bytes_per_s is None:
             return
-        start_s = max(self._free_at_s, asyncio.get_running_loop().time())
+        start_s = max(self._free_at_s, time.monotonic())
         self._free_at_s = start_s + size_bytes / self._bytes_per_s
         await sleep_until(self._free_at_s)

@@ -1,6 +1,6 @@
 """A run whose cache meets a disk that is full: ``python cache_disk_run.py URL N DIR KIND``; figures as JSON.
 
-``KIND`` is ``share``, ``bytes`` or ``inodes``: then ``DIR`` becomes a file system of 1 MB of its own, which needs a
+``KIND`` is ``share``, ``bytes`` or ``inodes``: then ``DIR`` becomes a small file system of its own, which needs a
 mount namespace (``unshare -m``); or ``file size``: no file may become larger than 4 kB.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import subprocess
 import sys
@@ -17,7 +18,10 @@ from unittest.mock import patch
 import aioloader as al
 from aioloader.storage import cache_room
 
-OPTIONS = {"share": "size=1m", "bytes": "size=1m", "inodes": "size=1m,nr_inodes=40"}
+# Two threads write up to 32 entries of 24 KiB a hop, all or none of them: there is room for that, and not for all 150.
+OPTIONS = {"share": "size=16m", "bytes": "size=2m", "inodes": "size=4m,nr_inodes=160"}
+BALLAST_BYTES = 13 << 20
+"""Something else on the disk of which a share stays free: so large that this share is more than a hop."""
 
 
 class Warnings(logging.Handler):
@@ -38,6 +42,8 @@ def run(url: str, count: int, directory: str, kind: str) -> None:
     else:
         Path(directory).mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", OPTIONS[kind], "none", directory], check=True)
+    if kind == "share":
+        Path(directory, "ballast").write_bytes(bytes(BALLAST_BYTES))
     if kind == "bytes":
         patch.object(cache_room, "_FREE_SHARE", -1.0).start()  # else it gives way before the disk is full
     warnings = Warnings()
@@ -66,6 +72,7 @@ def run(url: str, count: int, directory: str, kind: str) -> None:
         "warnings": warnings.messages,
         "report": report,
         "left": left,
+        "pid": os.getpid(),
     }
     print(json.dumps(facts))
 

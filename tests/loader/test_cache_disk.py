@@ -47,7 +47,7 @@ def run(tmp_path: Path, kind: str) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(done.stdout)
     assert facts["epochs"] == [[[index, sum(body)] for index, body in enumerate(objects.values())]] * 2
     assert len(facts["warnings"]) == 1, facts["warnings"]
-    assert facts["left"] == []
+    assert facts["left"] == [], facts["pid"]
     assert facts["bad"] == 0
     return facts
 

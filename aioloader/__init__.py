@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from aioloader.errors import AioloaderError as AioloaderError
     from aioloader.loader import AsyncLoader as AsyncLoader
     from aioloader.loader import Loader as Loader
-    from aioloader.storage.azure import AzureStore as AzureStore
-    from aioloader.storage.gcs import GCSStore as GCSStore
-    from aioloader.storage.http import HTTPStore as HTTPStore
-    from aioloader.storage.local import LocalStore as LocalStore
+    from aioloader.storage.cloud.azure import AzureStore as AzureStore
+    from aioloader.storage.cloud.gcs import GCSStore as GCSStore
+    from aioloader.storage.http.store import HTTPStore as HTTPStore
+    from aioloader.storage.local.store import LocalStore as LocalStore
     from aioloader.storage.memory import MemoryStore as MemoryStore
-    from aioloader.storage.retry import Retry as Retry
-    from aioloader.storage.s3 import S3Store as S3Store
+    from aioloader.storage.policies.retry import Retry as Retry
+    from aioloader.storage.s3.store import S3Store as S3Store
     from aioloader.types import Batch as Batch
     from aioloader.types import Decoder as Decoder
     from aioloader.types import FieldSpec as FieldSpec
@@ -39,21 +39,21 @@ __version__ = "0.1.0"
 _HOMES = {
     "AioloaderError": "aioloader.errors",
     "AsyncLoader": "aioloader.loader",
-    "AzureStore": "aioloader.storage.azure",
+    "AzureStore": "aioloader.storage.cloud.azure",
     "Batch": "aioloader.types",
     "Dataset": "aioloader.dataset.samples",
     "Decoder": "aioloader.types",
     "FieldSpec": "aioloader.types",
-    "GCSStore": "aioloader.storage.gcs",
-    "HTTPStore": "aioloader.storage.http",
+    "GCSStore": "aioloader.storage.cloud.gcs",
+    "HTTPStore": "aioloader.storage.http.store",
     "ImageDecoder": "aioloader.decode.image",
     "Loader": "aioloader.loader",
-    "LocalStore": "aioloader.storage.local",
+    "LocalStore": "aioloader.storage.local.store",
     "MemoryStore": "aioloader.storage.memory",
     "NpyDecoder": "aioloader.decode.npy",
     "RawDecoder": "aioloader.decode.raw",
-    "Retry": "aioloader.storage.retry",
-    "S3Store": "aioloader.storage.s3",
+    "Retry": "aioloader.storage.policies.retry",
+    "S3Store": "aioloader.storage.s3.store",
     "SampleRef": "aioloader.types",
     "Store": "aioloader.types",
     "UpTo": "aioloader.types",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aioloader.engine.shared import process_body_bytes
 from aioloader.engine.stall_trace import trace_of
 from aioloader.monitor.snapshot import Snapshot
-from aioloader.storage.cache_admission import WAITING_BYTES
+from aioloader.storage.cache.admission import WAITING_BYTES
 from aioloader.tune.keras_numbers import in_words
 from aioloader.tune.knobs import describe
 from aioloader.tune.limit import Facts

@@ -20,10 +20,10 @@ from aioloader.monitor.stats import Counters
 from aioloader.order.permutation import EpochOrder
 from aioloader.runtime.machine import granted_cores, usable_cores
 from aioloader.runtime.threads import DaemonThreads
-from aioloader.storage.cache_options import CacheOptions
-from aioloader.storage.caching import CachingStore
-from aioloader.storage.policies import with_policies
-from aioloader.storage.retry import RETRY, Retry
+from aioloader.storage.cache.options import CacheOptions
+from aioloader.storage.cache.store import CachingStore
+from aioloader.storage.policies.retry import RETRY, Retry
+from aioloader.storage.policies.stack import with_policies
 from aioloader.tune.concurrency import START, search_of
 from aioloader.tune.epoch_plan import checked_seed, rank_plan
 from aioloader.tune.epoch_plan import describe as describe_plan

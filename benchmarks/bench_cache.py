@@ -22,8 +22,8 @@ from harness import interleaved, report
 import aioloader as al
 from aioloader.cli.bucket_process import bucket_process
 from aioloader.cli.units import duration_s
-from aioloader.storage.cache_options import CacheOptions
-from aioloader.storage.policies import with_policies
+from aioloader.storage.cache.options import CacheOptions
+from aioloader.storage.policies.stack import with_policies
 from aioloader.types import SampleRef
 
 if TYPE_CHECKING:

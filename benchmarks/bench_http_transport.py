@@ -38,7 +38,7 @@ from harness import interleaved, report
 import aioloader as al
 from aioloader.cli.bucket_process import bucket_process
 from aioloader.storage.freed_memory import keep_freed_memory
-from aioloader.storage.policies import with_policies
+from aioloader.storage.policies.stack import with_policies
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence

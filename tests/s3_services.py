@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from aioloader.storage.s3 import S3Store
+from aioloader.storage.s3.store import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-    from aioloader.storage.cache_folder import CacheFolder
+    from aioloader.storage.cache.folder import CacheFolder
 
 _SHOWN = 20
 
@@ -44,8 +44,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], s
 
 def stat(options: argparse.Namespace) -> int:
     """Print what there is; 0."""
-    from aioloader.storage import cache_content as content
-    from aioloader.storage.cache_entry import BadEntryError
+    from aioloader.storage.cache import content
+    from aioloader.storage.cache.entry import BadEntryError
     from aioloader.units import human_bytes
 
     with closing(_open(options.directory)) as folder:
@@ -98,8 +98,8 @@ def _print_bounds(folder: CacheFolder) -> None:
 
 def verify(options: argparse.Namespace) -> int:
     """Check every entry; 0 where all are sound, 1 where one is not."""
-    from aioloader.storage import cache_content as content
-    from aioloader.storage.cache_entry import BadEntryError
+    from aioloader.storage.cache import content
+    from aioloader.storage.cache.entry import BadEntryError
 
     sound = spoilt = 0
     with closing(_open(options.directory)) as folder:
@@ -120,7 +120,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def clear(options: argparse.Namespace) -> int:
     """Remove all that is the cache's; 0, or 1 where something of it is left."""
-    from aioloader.storage import cache_content as content
+    from aioloader.storage.cache import content
 
     removed = left = 0
     with closing(_open(options.directory)) as folder:
@@ -147,8 +147,8 @@ def _print_strangers(strangers: list[str], what: str) -> None:
 
 
 def _open(directory: str) -> CacheFolder:
-    from aioloader.storage.cache_content import RECORD_FILE
-    from aioloader.storage.cache_folder import CacheFolder
+    from aioloader.storage.cache.content import RECORD_FILE
+    from aioloader.storage.cache.folder import CacheFolder
 
     path = Path(directory).absolute()
     if not os.path.lexists(path / RECORD_FILE):

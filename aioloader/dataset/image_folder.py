@@ -16,8 +16,8 @@ from aioloader.dataset.samples import Dataset
 from aioloader.errors import DatasetError, EmptyDatasetError, OptionError
 from aioloader.runtime.loop import run_on_loop
 from aioloader.storage.key_order import key_bytes
-from aioloader.storage.retry import RETRY
-from aioloader.storage.retrying import RetryingStore
+from aioloader.storage.policies.retry import RETRY
+from aioloader.storage.policies.retrying import RetryingStore
 from aioloader.storage.url import open_store
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from aioloader.dataset.rows import RowOptions, dataset_of
 from aioloader.errors import ManifestError, OptionError
 from aioloader.redact import redact_url
 from aioloader.runtime.loop import run_on_loop
-from aioloader.storage.local import LocalStore
+from aioloader.storage.local.store import LocalStore
 from aioloader.storage.url import open_store, read_object, scheme_of
 
 if TYPE_CHECKING:

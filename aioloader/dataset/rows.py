@@ -21,7 +21,7 @@ from aioloader.dataset.samples import Column, Dataset
 from aioloader.dataset.table import Table, compact, is_number
 from aioloader.errors import EmptyDatasetError
 from aioloader.storage.absolute import AbsoluteStore
-from aioloader.storage.http import HTTPStore
+from aioloader.storage.http.store import HTTPStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

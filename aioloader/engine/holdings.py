@@ -20,8 +20,8 @@ from aioloader.monitor.stats import CacheCounts, EngineStats, RequestCounts, fre
 from aioloader.runtime.loop import SIGNAL_CHECK_S, LoopLease
 from aioloader.runtime.threads import DaemonThreads
 from aioloader.runtime.wake import Wake
-from aioloader.storage.caching import CachingStore
-from aioloader.storage.origin_state import state_of
+from aioloader.storage.cache.store import CachingStore
+from aioloader.storage.policies.origin_state import state_of
 
 if TYPE_CHECKING:
     import weakref
@@ -122,7 +122,7 @@ class Holdings:
         if pool is not None and self.lease is not None and self.recipe is not None:
             pool.forget(self.recipe.number)
             self._ran_threads = True
-            self._counts_given_back.add(pool.request_counts())
+            self._counts_given_back.add(pool.figures.request_counts())
             self._count_pool(1, pool)
             await self.lease.let_go(pool)
 
@@ -140,7 +140,7 @@ class Holdings:
         return self._pool
 
     def _count_pool(self, sign: int, pool: ProcessPool | None = None) -> None:
-        loop_s, decode_s, _ = (pool or self.find_pool()).work()
+        loop_s, decode_s, _ = (pool or self.find_pool()).figures.work()
         self._cpu_given_back = self._cpu_given_back[0] + sign * loop_s, self._cpu_given_back[1] + sign * decode_s
 
     def work(self) -> Work:
@@ -156,9 +156,9 @@ class Holdings:
         cache = replace(self._store.counts) if isinstance(self._store, CachingStore) else CacheCounts()
         child_loop_cpu_s, child_decode_cpu_s = self._cpu_given_back
         if pool is not None:
-            requests.add(pool.request_counts())
-            cache.add(pool.cache_counts())
-            its_loop_s, its_decode_s, _ = pool.work()
+            requests.add(pool.figures.request_counts())
+            cache.add(pool.figures.cache_counts())
+            its_loop_s, its_decode_s, _ = pool.figures.work()
             child_loop_cpu_s, child_decode_cpu_s = child_loop_cpu_s + its_loop_s, child_decode_cpu_s + its_decode_s
         lag = shared.lag.histogram
         return Work(
@@ -179,7 +179,7 @@ class Holdings:
         """
         pool = self._pool
         if pool is not None:
-            stats = pool.stats()
+            stats = pool.figures.stats()
             if self._ran_threads:
                 stats.requests.add(state_of(self._store.origin).counts)
                 stats.requests.add(self._counts_given_back)

@@ -12,6 +12,7 @@ from aioloader.engine.bodies import check_length
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from aioloader.engine.in_flight import InFlight
     from aioloader.engine.work import Work
     from aioloader.monitor.stats import Counters
     from aioloader.types import ByteRange
@@ -25,14 +26,7 @@ class Loop(Protocol):
     """Who fetches on the event loop what is not read here."""
 
     starved: bool
-
-    def begins(self, ticket: int, key: str, stage: str, since_s: float) -> None:
-        """It is worked on."""
-        ...
-
-    def ends(self, ticket: int) -> None:
-        """It is not, now."""
-        ...
+    in_flight: InFlight
 
     def rescue(self, tickets: Iterable[int]) -> None:
         """Fetch these there; on the loop."""
@@ -96,7 +90,7 @@ class QuickReads:
         started = monotonic()
         lane = self._counters.recorder.fetch
         is_recorded = started >= lane.next_s and lane.begin(started, sample.key)
-        self._loop.begins(ticket, sample.key, "fetch", started)
+        self._loop.in_flight.begins(ticket, sample.key, "fetch", started)
         try:
             body = self._read_now(sample.key, sample.byte_range)
             check_length(sample, len(body))
@@ -107,7 +101,7 @@ class QuickReads:
         finally:
             if is_recorded:
                 lane.end(monotonic())
-            self._loop.ends(ticket)
+            self._loop.in_flight.ends(ticket)
         item.fetch_s, item.nbytes, item.reserved_bytes = monotonic() - started, len(body), 0
         counters = self._counters
         with self._lock:

@@ -234,4 +234,4 @@ class ThreadStream(Stream):
 
     def describe_in_flight(self) -> str:
         """Fetches and decodes alike."""
-        return self._worker.describe_in_flight()
+        return self._worker.in_flight.describe()

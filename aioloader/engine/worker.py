@@ -8,7 +8,6 @@ place in all three, and a request is never held while bytes are waited for.
 from __future__ import annotations
 
 import asyncio
-from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from aioloader.engine.bodies import BodySizes, check_length
 from aioloader.engine.decoding import Recipe, decode_item, wrap_foreign
+from aioloader.engine.in_flight import InFlight
 from aioloader.engine.quick_reads import QuickReads
 from aioloader.errors import (
     DatasetError,
@@ -26,7 +26,6 @@ from aioloader.errors import (
     StoreError,
 )
 from aioloader.redact import shown_key
-from aioloader.storage.origin_state import state_of
 from aioloader.tree import flatten
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ _FETCHED_IN_A_ROW = 64
 """A store that answers without waiting (memory) would never let anything else on the loop have its turn."""
 _INLINE_RUN = 16
 """Samples that are decoded on the loop in one go; then requests get their turn."""
-_TICKET_BITS, _APART = 40, 4096
-"""What workers of one loader are working on has a number each; readers of a trace keep 53 bits of it."""
-_numbers = count()
 
 
 class Worker:
@@ -96,8 +92,7 @@ class Worker:
         self.starved = False
         """Whether fetchers wait for more to be allowed: `go_on` wakes them."""
         self._sizes = BodySizes(body_bytes)
-        self._in_flight = counters.recorder.in_flight  # all its loader's workers': one may outlive its stream
-        self._first_id = (next(_numbers) % _APART) << _TICKET_BITS
+        self.in_flight = InFlight(counters.recorder, store.origin)
         self.is_inline = recipe.decoder.runs_inline and recipe.transform is None
         """Whether it decodes on the loop: then no decode thread serves it."""
         self._inline_posted = False
@@ -211,7 +206,7 @@ class Worker:
             self._bodies.take_beyond(reserved)
         counters = self._counters
         started = monotonic()
-        self.begins(ticket, sample.key, "fetch", started)
+        self.in_flight.begins(ticket, sample.key, "fetch", started)
         lane = counters.recorder.fetch
         is_recorded = started >= lane.next_s and lane.begin(started, sample.key)
         counters.in_flight += 1
@@ -236,7 +231,7 @@ class Worker:
             counters.in_flight -= 1
             self._sizes.saw(None if item is None else len(item.body))
             self._requests.release(1)
-            self.ends(ticket)
+            self.in_flight.ends(ticket)
         if item is None:
             assert error is not None
             self._bodies.release(reserved)
@@ -269,7 +264,7 @@ class Worker:
         started = monotonic()
         lane = self._counters.recorder.decode
         is_recorded = started >= lane.next_s and lane.begin(started, item.sample.key)
-        self.begins(item.ticket, item.sample.key, "decode", started)
+        self.in_flight.begins(item.ticket, item.sample.key, "decode", started)
         try:
             self._work.enter_user_code(item.ticket)
             rng = self._recipe.rng(item.epoch, item.sample.index)
@@ -290,7 +285,7 @@ class Worker:
             if is_recorded:
                 lane.end(monotonic())
             self._work.leave_user_code(item.ticket)
-            self.ends(item.ticket)
+            self.in_flight.ends(item.ticket)
         item.decode_s = monotonic() - started
         self._bodies.correct(item.reserved_bytes, nbytes)
         item.body, item.reserved_bytes = b"", nbytes
@@ -355,7 +350,7 @@ class Worker:
         started = monotonic()
         lane = self._counters.recorder.decode
         is_recorded = started >= lane.next_s and lane.begin(started, item.sample.key)
-        self.begins(item.ticket, item.sample.key, "decode", started)
+        self.in_flight.begins(item.ticket, item.sample.key, "decode", started)
         try:
             decode_item(self._recipe, item, self._work.settle)
         except SampleError as exc:
@@ -370,7 +365,7 @@ class Worker:
             lane.end(ended)
         if self._witnesses is not None and (self._witnesses.is_wanted or item.again is not None) and error is None:
             self._witnesses.take(self._recipe, item)
-        self.ends(item.ticket)
+        self.in_flight.ends(item.ticket)
         self._bodies.release(item.reserved_bytes)
         item.reserved_bytes = 0  # the first sample comes here twice where its slab is another process's to give
         self._wake(self._work.decoded(item, item.decode_s, error))
@@ -385,30 +380,6 @@ class Worker:
         self._quick = None
         self.set_concurrency(self._concurrency)
         self.announce(self._workers)
-
-    def begins(self, ticket: int, key: str, stage: str, since_s: float) -> None:
-        """It is worked on from now until `ends`; any thread."""
-        self._in_flight[self._first_id + ticket] = key, stage, since_s
-
-    def ends(self, ticket: int) -> None:
-        """It is not, now; any thread."""
-        self._in_flight.pop(self._first_id + ticket, None)
-
-    def describe_in_flight(self, most: int = 5) -> str:
-        """The oldest samples being worked on, for how long, and at which attempt; for `StalledError`."""
-        now = monotonic()
-        ids = range(self._first_id, self._first_id + (1 << _TICKET_BITS))
-        own = [entry for number, entry in self._in_flight.copy().items() if number in ids]
-        oldest = sorted(own, key=lambda entry: entry[2])[:most]
-        if not oldest:
-            return "nothing is in flight"
-        attempts = state_of(self._store.origin).attempts
-        parts = [
-            f"{shown_key(key)} ({stage}, {now - since:.1f} s"
-            + (f", attempt {attempt})" if stage == "fetch" and (attempt := attempts.get(key)) else ")")
-            for key, stage, since in oldest
-        ]
-        return f"{len(own)} in flight, the oldest: " + ", ".join(parts)
 
     @staticmethod
     def _wake(waiter: Waiter | None) -> None:

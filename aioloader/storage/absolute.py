@@ -12,7 +12,7 @@ from aioloader.errors import DatasetError, ManifestError, OptionError
 from aioloader.redact import redact_url
 from aioloader.runtime.loop_thread import parts_of
 from aioloader.storage.hosts import is_inner_address, literal_address
-from aioloader.storage.http import HTTPStore
+from aioloader.storage.http.store import HTTPStore
 from aioloader.storage.pins import version_getter
 from aioloader.types import ResumableStore
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from aioloader.runtime.loop_thread import Closable
-    from aioloader.storage.http_fetch import HTTPFetcher
-    from aioloader.storage.http_whole_url import WholeURL
+    from aioloader.storage.http.fetch import HTTPFetcher
+    from aioloader.storage.http.whole_url import WholeURL
     from aioloader.types import ByteRange, ObjectMeta, Partial, Store
 
 _NAME: Final = r"[^\s/?#@\[\]:*]+"
@@ -142,14 +142,14 @@ class AbsoluteStore:
 
     def _client(self) -> HTTPFetcher:
         if self._fetcher is None:
-            from aioloader.storage.http_fetch import HTTPFetcher  # aiohttp: only who fetches waits for it
+            from aioloader.storage.http.fetch import HTTPFetcher  # aiohttp: only who fetches waits for it
 
             self._fetcher = HTTPFetcher(self._options)
         return self._fetcher
 
     def _allowed(self, key: str) -> tuple[WholeURL, bool]:
         """The address, and whether its host was named itself, not by a ``*``."""
-        from aioloader.storage.http_whole_url import WholeURL
+        from aioloader.storage.http.whole_url import WholeURL
 
         try:
             whole = WholeURL.parse(key)

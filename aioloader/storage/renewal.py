@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from aioloader.storage.origin_state import state_of
+from aioloader.storage.policies.origin_state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,14 +10,14 @@ from urllib.parse import unquote
 from aioloader.errors import OptionError
 from aioloader.redact import redact_url
 from aioloader.runtime.threads import DaemonThreads
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.local import LocalStore
+from aioloader.storage.http.store import HTTPStore
+from aioloader.storage.local.store import LocalStore
 from aioloader.storage.memory import MemoryStore
-from aioloader.storage.origin_state import state_of
+from aioloader.storage.policies.origin_state import state_of
+from aioloader.storage.policies.repeating import repeated
+from aioloader.storage.policies.retry import RETRY
+from aioloader.storage.policies.retrying import RetryingStore
 from aioloader.storage.prefix import PrefixStore
-from aioloader.storage.repeating import repeated
-from aioloader.storage.retry import RETRY
-from aioloader.storage.retrying import RetryingStore
 
 if TYPE_CHECKING:
     from aioloader.types import Store
@@ -82,15 +82,15 @@ def _default_store(kind: str) -> _Rooted:
         case "http":
             return HTTPStore()
         case "s3":
-            from aioloader.storage.s3 import S3Store
+            from aioloader.storage.s3.store import S3Store
 
             return S3Store()
         case "gcs":
-            from aioloader.storage.gcs import GCSStore
+            from aioloader.storage.cloud.gcs import GCSStore
 
             return GCSStore()
         case "azure":
-            from aioloader.storage.azure import AzureStore
+            from aioloader.storage.cloud.azure import AzureStore
 
             return AzureStore()
         case "memory":
@@ -132,9 +132,9 @@ async def read_object(url: str | os.PathLike[str], store: Store | None = None) -
 
 
 async def _read_http(text: str, store: HTTPStore | None) -> bytes:
-    from aioloader.storage.http_fetch import HTTPFetcher
-    from aioloader.storage.http_root import origin_of
-    from aioloader.storage.http_whole_url import WholeURL
+    from aioloader.storage.http.fetch import HTTPFetcher
+    from aioloader.storage.http.root import origin_of
+    from aioloader.storage.http.whole_url import WholeURL
 
     options = (store or HTTPStore()).options
     whole = WholeURL.parse(text)

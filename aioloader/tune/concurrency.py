@@ -3,8 +3,8 @@
 More are tried while all that are allowed are in flight and the samples a second follow: by doubling first, then by
 quarters. In flight below the bound means that something else limits (the decoders, the consumer, the byte budget), and
 nothing is changed. Connection trouble halves, and where as large a share fails then, it was not the crowd's fault: the
-bound is what it was. Refusals (429, 503) change nothing: the pace of sending answers those (`aioloader.storage.pace`);
-and so few that they cut no pace are passed over.
+bound is what it was. Refusals (429, 503) change nothing: the pace of sending (`aioloader.storage.policies.pace`)
+answers those; and so few that they cut no pace are passed over.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from aioloader.storage.pace import FEW, FEW_SHARE
+from aioloader.storage.policies.pace import FEW, FEW_SHARE
 
 START: Final = 64
 LEAST, MOST = 4, 1024

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioloader.cli.main import main
-from aioloader.storage.cache_entry import EntryName, name_entry
-from aioloader.storage.cache_folder import CacheFolder
+from aioloader.storage.cache.entry import EntryName, name_entry
+from aioloader.storage.cache.folder import CacheFolder
 from tests.storage.cache_rig import entry_files, write
 
 if TYPE_CHECKING:

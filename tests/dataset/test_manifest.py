@@ -27,7 +27,7 @@ from aioloader.errors import (
     ObjectNotFoundError,
     OptionError,
 )
-from aioloader.storage.http import HTTPStore
+from aioloader.storage.http.store import HTTPStore
 from aioloader.storage.memory import MemoryStore
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from aioloader.dataset.dataframe import from_dataframe
 from aioloader.dataset.listed import from_samples
 from aioloader.errors import DatasetError, EmptyDatasetError, ManifestError, OptionError
-from aioloader.storage.http import HTTPStore
+from aioloader.storage.http.store import HTTPStore
 from aioloader.storage.memory import MemoryStore
 from aioloader.types import SampleRef
 

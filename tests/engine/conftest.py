@@ -17,8 +17,8 @@ from aioloader.monitor.stats import Counters
 from aioloader.order.permutation import EpochOrder
 from aioloader.order.ranks import RankPlan
 from aioloader.storage.memory import MemoryStore
-from aioloader.storage.policies import with_policies
-from aioloader.storage.retry import Retry
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.stack import with_policies
 from aioloader.tune.knobs import KNOBS, settings_of
 from aioloader.tune.tuner import Tuner
 from aioloader.types import FieldSpec, SampleRef

@@ -160,7 +160,7 @@ class Names:
 def test_a_name_server_that_fails_for_a_while(
     via: Via, fault_seed: int, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aioloader.storage.http_fast.LOOKUP_KEPT_S", 0.0)
+    monkeypatch.setattr("aioloader.storage.http.fast_transport.LOOKUP_KEPT_S", 0.0)
     names = Names(monkeypatch)
     objects = bodies(fault_seed, 60, sizes=(0, 100))
     stored = below(via.prefix, objects)

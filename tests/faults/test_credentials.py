@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 import aioloader as al
 from aioloader.errors import AccessDeniedError, StoreError
-from aioloader.storage import s3_signing
-from aioloader.storage.azure import AzureStore
-from aioloader.storage.gcs import GCSStore
-from aioloader.storage.origin_state import state_of
-from aioloader.storage.retry import Retry
-from aioloader.storage.retrying import RetryingStore
-from aioloader.storage.s3 import S3Store
+from aioloader.storage.cloud.azure import AzureStore
+from aioloader.storage.cloud.gcs import GCSStore
+from aioloader.storage.policies.origin_state import state_of
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.retrying import RetryingStore
+from aioloader.storage.s3 import signing as s3_signing
+from aioloader.storage.s3.store import S3Store
 from tests.faults.fake_s3 import FakeS3, in_a_thread
 from tests.storage.conftest import run_bucket
 

@@ -24,9 +24,9 @@ from aioloader.errors import (
     TransferStalledError,
     TruncatedBodyError,
 )
-from aioloader.storage.repeating import PROGRESS_BYTES
-from aioloader.storage.retry import Retry
-from aioloader.storage.retrying import RetryingStore
+from aioloader.storage.policies.repeating import PROGRESS_BYTES
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
 from tests.faults.drill import CLOUDS, HTTP, S3, Via, below
 

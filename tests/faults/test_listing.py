@@ -17,11 +17,11 @@ from aioloader.errors import (
     TransferStalledError,
     TruncatedBodyError,
 )
-from aioloader.storage.gcs import GCSStore
+from aioloader.storage.cloud.gcs import GCSStore
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.retrying import RetryingStore
 from aioloader.storage.prefix import PrefixStore
-from aioloader.storage.retry import Retry
-from aioloader.storage.retrying import RetryingStore
-from aioloader.storage.s3 import S3Store
+from aioloader.storage.s3.store import S3Store
 from aioloader.testing import Fault, FaultServer
 from aioloader.types import ObjectMeta
 from tests.faults.fake_s3 import FakeS3, in_a_thread

@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from aioloader.storage.pace import Pace
-from aioloader.storage.retry import Retry, RetryBudget
-from aioloader.storage.slow_reads import SlowReads
+from aioloader.storage.http.slow_reads import SlowReads
+from aioloader.storage.policies.pace import Pace
+from aioloader.storage.policies.retry import Retry, RetryBudget
 
 
 def turn(pace: Pace, now_s: float) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 import aioloader as al
 from aioloader.errors import ObjectChangedError, StoreError
-from aioloader.storage.retrying import RetryingStore
+from aioloader.storage.policies.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
 from tests.faults.drill import CLOUDS, HTTP, QUICK, S3, Via, below, bodies, loader_of
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import aioloader as al
-from aioloader.storage import cache_room
+from aioloader.storage.cache import room as cache_room
 
 # Two threads write up to 32 entries of 24 KiB a hop, all or none of them: there is room for that, and not for all 150.
 OPTIONS = {"share": "size=16m", "bytes": "size=2m", "inodes": "size=4m,nr_inodes=160"}

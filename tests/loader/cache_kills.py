@@ -17,11 +17,11 @@ import numpy as np
 import psutil
 
 import aioloader as al
-from aioloader.storage import cache_content as content
-from aioloader.storage.cache_folder import CacheFolder
+from aioloader.storage.cache import content
+from aioloader.storage.cache.folder import CacheFolder
 
 if TYPE_CHECKING:
-    from aioloader.storage.cache_room import Count
+    from aioloader.storage.cache.room import Count
 
 N = 300
 FILLER = Path(__file__).with_name("cache_filler.py")

@@ -8,20 +8,20 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from aioloader.storage.cache_options import CacheOptions
-from aioloader.storage.caching import CachingStore
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.policies import with_policies
-from aioloader.storage.retry import Retry
+from aioloader.storage.cache.options import CacheOptions
+from aioloader.storage.cache.store import CachingStore
+from aioloader.storage.http.store import HTTPStore
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.stack import with_policies
 from aioloader.types import SampleRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from aioloader.storage.cache_entry import EntryName
-    from aioloader.storage.cache_folder import CacheFolder
-    from aioloader.storage.cache_room import Verdict
+    from aioloader.storage.cache.entry import EntryName
+    from aioloader.storage.cache.folder import CacheFolder
+    from aioloader.storage.cache.room import Verdict
     from aioloader.types import Store
 
 DEADLINE_S = 20.0

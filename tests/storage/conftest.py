@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from aioloader.storage.http import HTTPStore
+    from aioloader.storage.http.store import HTTPStore
     from aioloader.types import Store
 
     StoreT = TypeVar("StoreT", bound=Store)
@@ -187,7 +187,7 @@ def raw() -> RawFactory:
 @pytest.fixture(params=["aiohttp", "fast"])
 def http(request: pytest.FixtureRequest) -> NewStore:
     """``HTTPStore`` with each of its transports: both keep every promise."""
-    from aioloader.storage.http import HTTPStore
+    from aioloader.storage.http.store import HTTPStore
 
     if request.param == "fast":
         pytest.importorskip("httptools")

@@ -19,8 +19,8 @@ from aioloader.errors import (
     RedirectRefusedError,
 )
 from aioloader.storage.absolute import AbsoluteStore
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.local import LocalStore
+from aioloader.storage.http.store import HTTPStore
+from aioloader.storage.local.store import LocalStore
 from aioloader.storage.memory import MemoryStore
 from aioloader.types import Store
 

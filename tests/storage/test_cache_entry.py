@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioloader.storage.cache_entry import (
+from aioloader.storage.cache.entry import (
     HEADER_BYTES,
     BadEntryError,
     EntryName,

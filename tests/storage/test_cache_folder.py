@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioloader.storage import cache_folder, cache_room, cache_writer
-from aioloader.storage.cache_content import RECORD_FILE
-from aioloader.storage.cache_entry import BadEntryError, EntryName, name_entry
-from aioloader.storage.cache_files import write_all
-from aioloader.storage.cache_folder import CacheFolder, ClosedError
-from aioloader.storage.cache_room import Count, Verdict
+from aioloader.storage.cache import folder as cache_folder
+from aioloader.storage.cache import room as cache_room
+from aioloader.storage.cache import writer as cache_writer
+from aioloader.storage.cache.content import RECORD_FILE
+from aioloader.storage.cache.entry import BadEntryError, EntryName, name_entry
+from aioloader.storage.cache.files import write_all
+from aioloader.storage.cache.folder import CacheFolder, ClosedError
+from aioloader.storage.cache.room import Count, Verdict
 from tests.storage.cache_rig import entry_files, taken, write
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioloader.errors import OptionError
-from aioloader.storage.cache_entry import BadEntryError, name_entry
-from aioloader.storage.cache_folder import CacheFolder
-from aioloader.storage.cache_options import CacheOptions
-from aioloader.storage.cache_room import Verdict
+from aioloader.storage.cache.entry import BadEntryError, name_entry
+from aioloader.storage.cache.folder import CacheFolder
+from aioloader.storage.cache.options import CacheOptions
+from aioloader.storage.cache.room import Verdict
 from tests.storage.cache_rig import entry_files, write
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def test_entries_that_changed_places_are_found_out(filled: Path) -> None:
 def test_a_cache_that_can_only_be_read_is_read(filled: Path) -> None:
     program = """
 import os, sys
-from aioloader.storage.cache_entry import BadEntryError, name_entry
-from aioloader.storage.cache_folder import CacheFolder
+from aioloader.storage.cache.entry import BadEntryError, name_entry
+from aioloader.storage.cache.folder import CacheFolder
 if os.geteuid() == 0:
     os.setuid(65534)
 folder = CacheFolder(sys.argv[1], 10**6)

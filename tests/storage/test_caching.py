@@ -16,14 +16,14 @@ import pytest
 
 from aioloader.cli.main import main
 from aioloader.errors import ObjectNotFoundError, OptionError
-from aioloader.storage import cache_admission
-from aioloader.storage.cache_entry import HEADER_BYTES
-from aioloader.storage.cache_options import CacheOptions
-from aioloader.storage.caching import CachingStore
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.local import LocalStore
+from aioloader.storage.cache import admission as cache_admission
+from aioloader.storage.cache.entry import HEADER_BYTES
+from aioloader.storage.cache.options import CacheOptions
+from aioloader.storage.cache.store import CachingStore
+from aioloader.storage.http.store import HTTPStore
+from aioloader.storage.local.store import LocalStore
 from aioloader.storage.memory import MemoryStore
-from aioloader.storage.policies import with_policies
+from aioloader.storage.policies.stack import with_policies
 from aioloader.testing import Fault, FaultServer
 from tests.storage.cache_rig import QUICK, bodies, cached, caching, entry_files, known, until
 

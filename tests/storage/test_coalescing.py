@@ -10,10 +10,10 @@ import pytest
 
 import aioloader as al
 from aioloader.errors import ObjectNotFoundError, RangeNotHonouredError, ServerFailedError, StoreError
-from aioloader.storage.coalescing import CoalescingStore
-from aioloader.storage.policies import with_policies
-from aioloader.storage.range_groups import GAP_BYTES
-from aioloader.storage.retry import Retry
+from aioloader.storage.policies.coalescing import CoalescingStore
+from aioloader.storage.policies.range_groups import GAP_BYTES
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.stack import with_policies
 from aioloader.testing import Fault, FaultServer
 
 if TYPE_CHECKING:

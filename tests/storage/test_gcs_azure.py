@@ -30,10 +30,10 @@ from aioloader.errors import (
     ThrottledError,
     TruncatedBodyError,
 )
-from aioloader.storage.azure import AzureStore
-from aioloader.storage.gcs import GCSStore
-from aioloader.storage.retry import Retry
-from aioloader.storage.retrying import RetryingStore
+from aioloader.storage.cloud.azure import AzureStore
+from aioloader.storage.cloud.gcs import GCSStore
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.retrying import RetryingStore
 from aioloader.testing.store_contract import StoreContract
 from aioloader.types import Partial, SampleRef
 

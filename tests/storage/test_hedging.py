@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioloader.errors import ConnectFailedError, ObjectNotFoundError, StoreError, ThrottledError
-from aioloader.storage.hedging import Hedges
-from aioloader.storage.origin_state import OriginState
-from aioloader.storage.retry import Retry
-from aioloader.storage.retrying import RetryingStore
+from aioloader.storage.policies.hedging import Hedges
+from aioloader.storage.policies.origin_state import OriginState
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
 from aioloader.types import SampleRef
 

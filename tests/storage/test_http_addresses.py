@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from aioloader.errors import AccessDeniedError, ObjectNotFoundError, OptionError
 from aioloader.storage.hosts import is_inner_address, is_loopback_host, literal_address
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.http_root import HTTPRoot
+from aioloader.storage.http.root import HTTPRoot
+from aioloader.storage.http.store import HTTPStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

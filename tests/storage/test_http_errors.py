@@ -27,7 +27,7 @@ from aioloader.errors import (
     TruncatedBodyError,
 )
 from aioloader.storage.hosts import PrivateAddressError
-from aioloader.storage.http_errors import FOREIGN_ERRORS, translate
+from aioloader.storage.http.errors import FOREIGN_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 
 from aioloader.errors import AccessDeniedError, ConnectFailedError, DatasetError, ManifestError, ObjectNotFoundError
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.http_index import MAX_LINE_BYTES, parse_index
-from aioloader.storage.http_listing import MAX_DEPTH, list_objects
-from aioloader.storage.http_pages import Page, parse_page
+from aioloader.storage.http.index import MAX_LINE_BYTES, parse_index
+from aioloader.storage.http.listing import MAX_DEPTH, list_objects
+from aioloader.storage.http.pages import Page, parse_page
+from aioloader.storage.http.store import HTTPStore
 from aioloader.types import ObjectMeta
 
 if TYPE_CHECKING:

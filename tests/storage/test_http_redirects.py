@@ -14,13 +14,13 @@ from aiohttp import web
 from yarl import URL
 
 from aioloader.errors import AccessDeniedError, ConnectFailedError, RedirectRefusedError, TLSRejectedError
-from aioloader.storage.http_fetch import HTTPFetcher
+from aioloader.storage.http.fetch import HTTPFetcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from aioloader.storage.http import HTTPStore
+    from aioloader.storage.http.store import HTTPStore
     from tests.storage.conftest import BucketFactory, Closing, NewStore, RawFactory
 
 CREDENTIALS = {"Authorization": "Bearer SECRET", "Cookie": "s=SECRET", "X-Api-Key": "SECRET", "X-Mine": "SECRET"}

@@ -13,14 +13,14 @@ import cloudpickle
 import pytest
 
 from aioloader.errors import ObjectNotFoundError, OptionError, ServerFailedError, StoreError, TruncatedBodyError
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.http_connections import Connections
-from aioloader.storage.s3 import S3Store
+from aioloader.storage.http.connections import Connections
+from aioloader.storage.http.store import HTTPStore
+from aioloader.storage.s3.store import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aioloader.storage.http_transport import Transport
+    from aioloader.storage.http.transport import Transport
     from tests.storage.conftest import BucketFactory, Closing, NewStore, RawFactory
 
 LONG = bytes(range(251)) * 16_000  # 4 MB: many packets, and more than may wait unread

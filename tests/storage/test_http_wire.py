@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("httptools")
 
-from aioloader.storage.http_wire import AHEAD_BYTES, Wire  # it imports httptools
+from aioloader.storage.http.wire import AHEAD_BYTES, Wire  # it imports httptools
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,8 @@ from aioloader.errors import (
     ServerFailedError,
     StoreError,
 )
-from aioloader.storage.local import LocalStore
-from aioloader.storage.local_files import translate
+from aioloader.storage.local.files import translate
+from aioloader.storage.local.store import LocalStore
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Closing

@@ -24,8 +24,8 @@ from aioloader.errors import (
     TransferStalledError,
     TruncatedBodyError,
 )
-from aioloader.storage.obstore_errors import translate, translated
-from aioloader.storage.obstore_keys import is_faithful, split_at_empty_segment
+from aioloader.storage.obstore.errors import translate, translated
+from aioloader.storage.obstore.keys import is_faithful, split_at_empty_segment
 
 ANSWER = "Generic S3 error: Error performing GET https://h/b?list-type=2 in 1ms - Server returned non-2xx status code: "
 INNER = "Generic S3 error: HTTP error: error sending request\n\nDebug source:\nHttpError { kind: "

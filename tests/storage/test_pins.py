@@ -17,9 +17,9 @@ from aioloader.errors import ObjectChangedError
 from aioloader.storage.absolute import AbsoluteStore
 from aioloader.storage.memory import MemoryStore
 from aioloader.storage.pins import is_another, strong_etag
+from aioloader.storage.policies.retry import Retry
+from aioloader.storage.policies.retrying import RetryingStore
 from aioloader.storage.prefix import PrefixStore
-from aioloader.storage.retry import Retry
-from aioloader.storage.retrying import RetryingStore
 from aioloader.testing import Fault, FaultServer
 from aioloader.types import SampleRef, VersionedStore
 from tests.faults.drill import serving

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioloader.errors import AccessDeniedError
-from aioloader.storage import profile_keys
-from aioloader.storage.profile_keys import ProfileKeys
-from aioloader.storage.s3 import S3Store
+from aioloader.storage.s3 import profile_keys
+from aioloader.storage.s3.profile_keys import ProfileKeys
+from aioloader.storage.s3.store import S3Store
 
 if TYPE_CHECKING:
     from pathlib import Path

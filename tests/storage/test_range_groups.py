@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioloader.storage.range_groups import GAP_BYTES, MOST_BYTES, groups
+from aioloader.storage.policies.range_groups import GAP_BYTES, MOST_BYTES, groups
 
 RANGES = st.lists(
     st.tuples(st.integers(0, 20 * GAP_BYTES), st.integers(0, 4 * GAP_BYTES)).map(lambda pair: (pair[0], sum(pair))),

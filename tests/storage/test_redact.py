@@ -13,11 +13,11 @@ from aiohttp import web
 from aioloader.errors import AioloaderError, OptionError
 from aioloader.redact import printable_key, redact_url
 from aioloader.storage.absolute import AbsoluteStore
-from aioloader.storage.gcs import GCSStore
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.http_whole_url import WholeURL
+from aioloader.storage.cloud.gcs import GCSStore
+from aioloader.storage.http.store import HTTPStore
+from aioloader.storage.http.whole_url import WholeURL
 from aioloader.storage.memory import MemoryStore
-from aioloader.storage.s3 import S3Store
+from aioloader.storage.s3.store import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aioloader.storage.origin_state import state_of
+from aioloader.storage.policies.origin_state import state_of
 from aioloader.storage.renewal import Renewal
 
 

@@ -17,7 +17,7 @@ import boto3
 import pytest
 
 from aioloader.errors import AccessDeniedError, ObjectChangedError, ObjectNotFoundError, StoreError
-from aioloader.storage.s3 import S3Store
+from aioloader.storage.s3.store import S3Store
 from aioloader.storage.url import open_store, read_object
 from aioloader.testing.store_contract import StoreContract
 
@@ -267,7 +267,7 @@ class TestCeph(OnAnyService):
         bucket = self.service.new_bucket({"a.bin": b"abc"})
         keys = {"access_key_id": self.service.access_key_id, "secret_access_key": self.service.secret_access_key}
         program = (
-            "import asyncio; from aioloader.storage.s3 import S3Store\n"
+            "import asyncio; from aioloader.storage.s3.store import S3Store\n"
             "async def main():\n"
             f"    store = S3Store(endpoint={self.service.endpoint!r}, **{keys}).at('s3://{bucket}')\n"
             "    for one in (store.get('a.bin'), anext(aiter(store.list()))):\n"

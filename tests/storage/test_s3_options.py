@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from aioloader.errors import OptionError
-from aioloader.storage.s3 import S3Store, split_s3_url
-from aioloader.storage.s3_credentials import S3Access, find_access
-from aioloader.storage.s3_keys import S3Keys
-from aioloader.storage.s3_signing import bucket_url
+from aioloader.storage.s3.credentials import S3Access, find_access
+from aioloader.storage.s3.keys import S3Keys
+from aioloader.storage.s3.signing import bucket_url
+from aioloader.storage.s3.store import S3Store, split_s3_url
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioloader.errors import RangeNotHonouredError
-from aioloader.storage.local import LocalStore
+from aioloader.storage.local.store import LocalStore
 from aioloader.storage.memory import MemoryStore
 from aioloader.testing import StoreContract
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from aioloader.storage.tails import LARGEST_BYTES, Allowance, Tail, Tails
+from aioloader.storage.policies.tails import LARGEST_BYTES, Allowance, Tail, Tails
 
 
 def test_nothing_is_late_before_enough_is_known() -> None:

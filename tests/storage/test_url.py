@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioloader.errors import ObjectNotFoundError, OptionError
-from aioloader.storage.azure import AzureStore
-from aioloader.storage.cloud import CloudStore
-from aioloader.storage.gcs import GCSStore
-from aioloader.storage.http import HTTPStore
-from aioloader.storage.local import LocalStore
+from aioloader.storage.cloud.azure import AzureStore
+from aioloader.storage.cloud.gcs import GCSStore
+from aioloader.storage.cloud.store import CloudStore
+from aioloader.storage.http.store import HTTPStore
+from aioloader.storage.local.store import LocalStore
 from aioloader.storage.memory import MemoryStore
 from aioloader.storage.prefix import PrefixStore
-from aioloader.storage.s3 import S3Store
+from aioloader.storage.s3.store import S3Store
 from aioloader.storage.url import open_store, read_object, scheme_of
 from aioloader.types import ObjectMeta, Store
 

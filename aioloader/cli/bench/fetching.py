@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from aioloader.errors import AioloaderError
 from aioloader.redact import redact_url, shown_key
-from aioloader.storage.http_root import HTTPRoot
+from aioloader.storage.http.root import HTTPRoot
 from aioloader.storage.url import scheme_of
 
 if TYPE_CHECKING:

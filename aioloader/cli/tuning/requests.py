@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from aioloader.errors import SampleError
 from aioloader.runtime.loop import run_on_loop
-from aioloader.storage.policies import with_policies
-from aioloader.storage.retry import RETRY
+from aioloader.storage.policies.retry import RETRY
+from aioloader.storage.policies.stack import with_policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import struct
 import weakref
-from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aioloader.engine.processes.comparison import Comparison
 from aioloader.engine.processes.facts import unpack_breakdown, unpack_error, unpack_spec
 from aioloader.engine.processes.introduction import Introduction
 from aioloader.engine.processes.link import Link, exit_text, reap_all
+from aioloader.engine.processes.pool_figures import PoolFigures
 from aioloader.engine.processes.shares import shares
 from aioloader.engine.processes.spans import unpack_spans
 from aioloader.engine.processes.wire import Done, ToChild, ToParent, as_dict, unpack_arrived
 from aioloader.errors import AioloaderError, OptionError, RemoteError, WorkersFailedError
-from aioloader.monitor.histogram import LatencyHistogram
-from aioloader.monitor.stats import CacheCounts, EngineStats, RequestCounts, freeze_latency
 from aioloader.runtime.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -47,15 +43,7 @@ class ProcessPool:
         self.pid = os.getpid()
         self.links: list[Link] = []
         self.is_closed = False
-        self.deaths = 0
-        self._started_s: deque[float] = deque(maxlen=64)
-        self._were_up = 0  # when the pool was closed
-        self._heavy: dict[str, float] = {}
-        self._rss_bytes = 0
-        self._lag_of_ended = LatencyHistogram()
-        self._cpu_of_ended = 0.0, 0.0  # of loops, of decode threads
-        self._counts_of_ended = RequestCounts()
-        self._cache_of_ended = CacheCounts()
+        self.figures = PoolFigures(self.links)
         self._wanted = 0
         self._streams: dict[int, PoolStream] = {}
         self._introductions: list[Introduction] = []
@@ -203,9 +191,7 @@ class ProcessPool:
 
     def _on_up(self, link: Link, facts: dict[str, Any]) -> None:
         if "rss_bytes" in facts:  # it has loaded a recipe
-            self._rss_bytes = max(self._rss_bytes, int(facts["rss_bytes"]))
-            for name in facts["heavy"]:
-                self._heavy[str(name)] = max(self._heavy.get(str(name), 0.0), float(facts["loaded_s"]))
+            self.figures.has_loaded(facts)
             link.loaded.add(int(facts["recipe"]))
             for introduction in self._introductions:
                 introduction.on_loaded(int(facts["recipe"]), facts)
@@ -213,7 +199,7 @@ class ProcessPool:
         link.is_up = True
         for introduction in self._introductions:
             introduction.look()
-        self._started_s.append(asyncio.get_running_loop().time() - link.started_at)
+        self.figures.is_up(asyncio.get_running_loop().time() - link.started_at)
         self.share_limits()
         self.dispatch_all()
 
@@ -268,14 +254,14 @@ class ProcessPool:
     async def _bury(self, link: Link) -> None:
         code = await self._threads.run(link.reap, _REAP_S)
         suspects = link.board.suspects()
-        self._add_up(link)
+        self.figures.has_ended(link)
         if link not in self.links:
             return
         link.close()
         if self.is_closed:
             self.links.remove(link)
             return
-        self.deaths += 1
+        self.figures.deaths += 1
         for introduction in self._introductions:
             introduction.on_death(link, code)
         if not any(number in self._streams for number, _ in suspects):  # else it leads to a sample's name
@@ -309,66 +295,6 @@ class ProcessPool:
         """Deaths that led to a sample's name were no vain ones."""
         self._barren_deaths = 0
 
-    # -- figures ---------------------------------------------------------------------------------------------
-
-    def stats(self) -> EngineStats:
-        """What the processes say of themselves, those that have ended included; any thread."""
-        lag = LatencyHistogram()
-        lag.add(self._lag_of_ended.counts, self._lag_of_ended.total_s, self._lag_of_ended.max_s)
-        links = list(self.links)
-        for link in links:
-            with contextlib.suppress(ValueError):  # closed meanwhile
-                link.board.add_lag_to(lag)
-        return EngineStats(
-            loop_lag=freeze_latency(lag),
-            requests=self.request_counts(),
-            cache=self.cache_counts(),
-            processes=max(sum(link.is_up for link in links), self._were_up),
-            deaths=self.deaths,
-            start_s=max(self._started_s, default=0.0),
-            rss_bytes=self._rss_bytes,
-            imports=dict(self._heavy),
-        )
-
-    def cache_counts(self) -> CacheCounts:
-        """What became of look-ups in the cache, those of processes that have ended included; any thread."""
-        cache = replace(self._cache_of_ended, stopped=0)
-        links = list(self.links)
-        for link in links:
-            with contextlib.suppress(ValueError):  # closed meanwhile
-                link.board.add_cache_to(cache)
-        if not links:
-            cache.stopped = self._cache_of_ended.stopped
-        return cache
-
-    def request_counts(self) -> RequestCounts:
-        """What became of the requests of all processes, those that have ended included; any thread."""
-        requests = RequestCounts()
-        requests.add(self._counts_of_ended)
-        for link in list(self.links):
-            with contextlib.suppress(ValueError):  # closed meanwhile
-                link.board.add_counts_to(requests)
-        return requests
-
-    def work(self) -> tuple[float, float, bool]:
-        """CPU seconds of the processes' loops and of their decode threads, those that have ended included, and whether
-        one of them waits for its byte budget; any thread."""
-        loop_s, decode_s = self._cpu_of_ended
-        is_blocked = False
-        for link in list(self.links):
-            with contextlib.suppress(ValueError):  # closed meanwhile
-                its_loop_s, its_decode_s, blocked = link.board.work()
-                loop_s, decode_s, is_blocked = loop_s + its_loop_s, decode_s + its_decode_s, is_blocked or blocked
-        return loop_s, decode_s, is_blocked
-
-    def _add_up(self, link: Link) -> None:
-        """What a process that has ended had to say stays."""
-        loop_s, decode_s, _ = link.board.work()
-        self._cpu_of_ended = self._cpu_of_ended[0] + loop_s, self._cpu_of_ended[1] + decode_s
-        link.board.add_lag_to(self._lag_of_ended)
-        link.board.add_counts_to(self._counts_of_ended)
-        link.board.add_cache_to(self._cache_of_ended)
-
     # -- the end ---------------------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
@@ -382,9 +308,8 @@ class ProcessPool:
                 link.hang_up()
             await self._threads.run(reap_all, list(self.links), _REAP_S)
         finally:
-            self._were_up = sum(link.is_up for link in self.links)
+            self.figures.all_have_ended(self.links)
             for link in self.links:
-                self._add_up(link)
                 link.close()
             self.links.clear()
             self._threads.close()

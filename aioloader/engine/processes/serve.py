@@ -31,8 +31,8 @@ from aioloader.monitor.recorder import Recorder
 from aioloader.monitor.stats import Counters
 from aioloader.runtime.cpu import ThreadClock
 from aioloader.runtime.loop_thread import new_loop
-from aioloader.storage.caching import tell_cache_counts
-from aioloader.storage.origin_state import all_counts
+from aioloader.storage.cache.store import tell_cache_counts
+from aioloader.storage.policies.origin_state import all_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

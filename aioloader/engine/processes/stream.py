@@ -103,7 +103,7 @@ class ProcessStream(Stream):
     @property
     def is_blocked(self) -> bool:
         """Whether one of the processes' fetching waits for bytes."""
-        return self._is_attached and self._pool.work()[2]
+        return self._is_attached and self._pool.figures.work()[2]
 
     @property
     def body_bytes_held(self) -> int:

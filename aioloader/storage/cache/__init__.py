@@ -1,0 +1,1 @@
+"""What was fetched, kept on a disk."""

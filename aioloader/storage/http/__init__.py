@@ -1,0 +1,1 @@
+"""Objects on web servers, and the HTTP client that S3 is read with too."""

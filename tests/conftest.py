@@ -47,6 +47,9 @@ DESCRIPTORS = Path("/proc/self/fd")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "leaves(*kinds, reason): what this test may leave behind, and why")
     config.addinivalue_line("markers", "blocks(reason): this test may block an event loop")
+    # A shell starts what runs in its background with Ctrl-C ignored, which every child would inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def our_threads() -> set[str]:

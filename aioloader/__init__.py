@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aioloader.types import SampleRef as SampleRef
     from aioloader.types import Store as Store
     from aioloader.types import UpTo as UpTo
+    from aioloader.view.progress import progress as progress
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,7 @@ _HOMES = {
     "from_samples": "aioloader.dataset.listed",
     "image_folder": "aioloader.dataset.image_folder",
     "manifest": "aioloader.dataset.manifest",
+    "progress": "aioloader.view.progress",
 }
 
 __all__ = ["__version__", "errors", "keras", *_HOMES]

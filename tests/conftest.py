@@ -157,16 +157,6 @@ def stalls_leave_their_traces_with_the_tests(tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def hears_ctrl_c() -> Iterator[None]:
-    """SIGINT raises here and in programs the test starts, even under nohup or a shell's ``&``, which ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
 async def _no_task_is_left() -> AsyncIterator[None]:
     """Set up before and torn down after all else that lives on the test's loop."""
     before = asyncio.all_tasks()

@@ -39,6 +39,7 @@ SURFACE = [
     "image_folder",
     "keras",
     "manifest",
+    "progress",
 ]
 
 # Touching `aioloader.keras` may import Keras.

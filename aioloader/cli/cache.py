@@ -1,4 +1,4 @@
-"""``aioloader cache``: what lies in a loader's cache, whether it is sound, and how to empty it."""
+"""``aioloader cache``: what lies in a loader's cache, whether it is sound, and how to fill and empty it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aioloader.cli import warm
 from aioloader.errors import OptionError
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], s
     """Add ``cache`` to ``commands``."""
     parser = commands.add_parser(
         "cache",
-        help="look into a loader's cache, check it, or empty it",
-        description="Look into the directory that a loader was given as cache=, check every entry, or empty it. "
-        "All three may be used while loaders run.",
+        help="look into a loader's cache, check it, fill it, or empty it",
+        description="Look into the directory that a loader was given as cache=, check every entry, fill it before "
+        "training, or empty it. All may be used while loaders run.",
         parents=[shared],
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -40,6 +41,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], s
         if name == "verify":
             action.add_argument("--delete", action="store_true", help="remove what is spoilt")
         action.set_defaults(run=run)
+    warm.add_action(actions, shared)
 
 
 def stat(options: argparse.Namespace) -> int:

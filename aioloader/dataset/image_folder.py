@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
+_TOLD_EVERY = 1000
+
 _Rule: TypeAlias = "re.Pattern[str] | Callable[[str], Any]"
 
 
@@ -40,6 +42,7 @@ def image_folder(
     label: str | Callable[[str], Any] | None = None,
     exclude: str | Sequence[str] = (),
     extensions: str | Sequence[str] = IMAGE_EXTENSIONS,
+    on_listed: Callable[[int], object] | None = None,
 ) -> Dataset:
     """Every image under ``url``, labelled with its first folder: ``cats/2019/1.jpg`` is a cat.
 
@@ -55,7 +58,8 @@ def image_folder(
     ``exclude`` are glob patterns for relative keys (case counts, ``*`` crosses ``/``), ``extensions`` what an
     image's name ends in (case does not count).
 
-    Lists when called, in the calling thread's time, and lets go of the connections. Raises `OptionError`,
+    Lists when called, in the calling thread's time, and lets go of the connections. ``on_listed`` is told how many
+    objects were seen so far, every 1,000 and at the end, in the thread of the event loop. Raises `OptionError`,
     `DatasetError` naming a key and what to change, `EmptyDatasetError`, or the store's error.
     """
     mode = checked_mode(label_mode)
@@ -67,7 +71,7 @@ def image_folder(
     wanted = _Wanted(_checked_globs(exclude), _checked_extensions(extensions))
 
     folder = open_store(url, store)
-    listing = run_on_loop(_list(RetryingStore(folder, RETRY), wanted), using=folder)
+    listing = run_on_loop(_list(RetryingStore(folder, RETRY), wanted, on_listed), using=folder)
     where = folder.location
     if not listing.keys:
         raise EmptyDatasetError(f"no images under {where}: looked for {wanted}, {listing.seen}")
@@ -141,10 +145,16 @@ class _Listing:
             )
 
 
-async def _list(folder: Store, wanted: _Wanted) -> _Listing:
+async def _list(folder: Store, wanted: _Wanted, on_listed: Callable[[int], object] | None) -> _Listing:
     listing = _Listing()
+    seen = 0
     async for found in folder.list():
         listing.add(found, wanted)
+        seen += 1
+        if on_listed is not None and not seen % _TOLD_EVERY:
+            on_listed(seen)
+    if on_listed is not None:
+        on_listed(seen)
     return listing
 
 

@@ -16,7 +16,7 @@ Start: TypeAlias = "Callable[..., subprocess.Popen[str]]"
 
 
 @pytest.fixture
-def start(hears_ctrl_c: None) -> Iterator[Start]:
+def start() -> Iterator[Start]:
     """Starts ``python -m aioloader`` with the given arguments; what still runs at the end is killed."""
     with ExitStack() as stack:
 

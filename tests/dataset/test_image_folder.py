@@ -331,3 +331,11 @@ async def test_a_signed_prefix_is_in_no_error_and_no_repr(serve: Serve) -> None:
     for text in (str(caught.value), repr(data), json.dumps(data.fingerprint_parts)):
         assert "/train/" in text
         assert "SECRET" not in text
+
+
+def test_who_waits_for_a_long_listing_is_told_how_far_it_is() -> None:
+    listing = [ObjectMeta(key=f"cat/{number:05d}.jpg") for number in range(2500)]
+    told: list[int] = []
+    data = image_folder("", store=ListedStore(*listing), on_listed=told.append)
+    assert len(data) == 2500
+    assert told == [1000, 2000, 2500]

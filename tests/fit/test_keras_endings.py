@@ -135,7 +135,6 @@ def test_an_error_in_a_callback_leaves_no_stream_to_the_next_fit(
     assert "open" not in source.states
 
 
-@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("feeds", ["source", "loader"])
 def test_ctrl_c_ends_a_fit_that_waits_for_a_batch(feeds: str, tmp_path: Path) -> None:
     for name in ("a", "b"):

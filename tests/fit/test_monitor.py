@@ -292,7 +292,7 @@ def test_a_page_that_cannot_be_written_does_not_end_the_training(
 
 @pytest.mark.parametrize("ending", ["raise RuntimeError('mid-epoch')", "os.kill(os.getpid(), signal.SIGINT)"])
 def test_the_page_is_written_when_a_fit_that_broke_off_ends_the_program(
-    folder: Path, tmp_path: Path, ending: str, hears_ctrl_c: None
+    folder: Path, tmp_path: Path, ending: str
 ) -> None:
     program = f"""
 import os, signal

@@ -274,7 +274,6 @@ def test_an_uncaught_error_in_a_script_prints_its_sentence_and_exits(bucket: Buc
 
 
 @pytest.mark.fault(row=30, stores=("local",))
-@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_during_a_wait_ends_the_process_with_its_traceback(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"  # of a file the traceback shows the lines
     script.write_text(

@@ -126,7 +126,6 @@ def test_a_fork_of_the_parent_does_not_keep_its_workers_alive(tmp_path: Path, wa
             os.kill(fork, signal.SIGKILL)
 
 
-@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("when", ["starting", "reading"])
 def test_ctrl_c_is_heard_by_the_parent_alone_and_the_loader_goes_on(tmp_path: Path, when: str) -> None:
     with parent("interrupt", str(tmp_path)) as process:
@@ -142,7 +141,6 @@ def test_ctrl_c_is_heard_by_the_parent_alone_and_the_loader_goes_on(tmp_path: Pa
         assert all(map(is_gone, workers))
 
 
-@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_that_nobody_catches_prints_one_traceback_and_leaves_no_worker(tmp_path: Path) -> None:
     with parent("read", str(tmp_path)) as process:
         assert hear(process) == "begun"

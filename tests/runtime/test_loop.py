@@ -225,7 +225,6 @@ def test_cancellations_that_race_with_results_harm_nobody() -> None:
     lease.release()
 
 
-@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_in_run_cancels_the_task_and_raises_at_once() -> None:
     lease = LoopLease()
     begun, ended = threading.Event(), threading.Event()

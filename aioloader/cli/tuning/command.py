@@ -24,6 +24,8 @@ _SECONDS: Final = 60.0
 _PAGE: Final = "aioloader-tune.html"
 _REQUESTS_SHARE, _DECODES_SHARE, _RUN_SHARE = 0.1, 0.06, 1 / 3
 """Of the time; the rest is the comparison's."""
+_LOOK_S: Final = 0.5
+"""How often the progress is told what limits."""
 _ONE_INTERPRETER: Final = 0.7
 """Cores that decoding takes, from which on it may be the GIL that limits, whatever a short run's verdict says."""
 
@@ -147,7 +149,16 @@ def _measure(findings: Findings, made: Decoding, seconds: float, show: Progress)
         findings.watched = found
 
     with loader_of(data, made, batch_size) as loader:
-        watch(loader, _RUN_SHARE * seconds, step_time_s, show.tick, keep)
+        looked_s = monotonic()
+
+        def look() -> None:
+            nonlocal looked_s
+            show.tick()
+            if monotonic() - looked_s >= _LOOK_S:
+                looked_s = monotonic()
+                show.limited_by(loader.verdict().limit)
+
+        watch(loader, _RUN_SHARE * seconds, step_time_s, look, keep)
     watched = findings.watched
     if watched is None or watched.span is None:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aioloader.cli.listing_progress import listing_progress
 from aioloader.dataset.image_folder import image_folder
 from aioloader.dataset.manifest import manifest
 from aioloader.errors import DatasetError, EmptyDatasetError
@@ -47,12 +48,13 @@ def listed(url: str, most_samples: int, *, is_manifest: bool) -> Listed:
 
 
 def _image_folder(url: str) -> tuple[Dataset, str]:
-    try:
-        return image_folder(url), ""
-    except EmptyDatasetError:
-        raise
-    except DatasetError as exc:
-        return _without_labels(lambda: image_folder(url, label_mode=None), exc)
+    with listing_progress() as told:
+        try:
+            return image_folder(url, on_listed=told), ""
+        except EmptyDatasetError:
+            raise
+        except DatasetError as exc:
+            return _without_labels(lambda: image_folder(url, label_mode=None, on_listed=told), exc)
 
 
 def _manifest(url: str) -> tuple[Dataset, str]:

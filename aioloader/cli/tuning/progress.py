@@ -22,6 +22,10 @@ class Progress(Protocol):
         """Time goes on."""
         ...
 
+    def limited_by(self, limit: str) -> None:
+        """The part that runs is, now."""
+        ...
+
 
 class _Lines:
     def __init__(self, until_s: float) -> None:
@@ -31,6 +35,9 @@ class _Lines:
         print(f"{words}; {_left(self._until_s)}", file=sys.stderr, flush=True)
 
     def tick(self) -> None:
+        pass
+
+    def limited_by(self, limit: str) -> None:
         pass
 
 
@@ -52,9 +59,15 @@ def progress(seconds: float) -> Iterator[Progress]:
         class Bar:
             """Rich draws it, in a thread of its own."""
 
+            words = ""
+
             def now(self, words: str) -> None:
+                self.words = words
                 bar.update(task, description=words)
                 self.tick()
+
+            def limited_by(self, limit: str) -> None:
+                bar.update(task, description=f"{self.words}: {limit}")
 
             def tick(self) -> None:
                 bar.update(task, completed=seconds - max(until_s - monotonic(), 0.0), left=_left(until_s))

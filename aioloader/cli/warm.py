@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PASSES: Final = 5
 """What was dropped because the disk is slower than the bucket is fetched once more, so often at most in all."""
-_QUIET_S, _LOOK_S = 2.0, 0.05
+_QUIET_S, _LOOK_S = 1.0, 0.05
 """Nothing was written for so long: nothing will be."""
 _BATCH: Final = 256
 
@@ -100,12 +100,12 @@ def _pass(data: Dataset, options: argparse.Namespace) -> CacheCounts:
 def _settled(loader: Loader) -> CacheCounts:
     """The counts once no write is under way: they go on behind the last sample."""
     counts, since_s = loader.stats().cache, time.monotonic()
-    while counts.written + counts.dropped < counts.misses and not counts.stopped:
+    while counts.written + counts.dropped < counts.misses:
         time.sleep(_LOOK_S)
         now = loader.stats().cache
         if now != counts:
             counts, since_s = now, time.monotonic()
-        elif time.monotonic() - since_s > _QUIET_S:  # others have written the rest, or it is too large
+        elif time.monotonic() - since_s > _QUIET_S:  # it is full, or others have written the rest
             break
     return counts
 

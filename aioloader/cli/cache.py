@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aioloader.cli import warm
+from aioloader.cli.counting import counting
 from aioloader.errors import OptionError
 
 if TYPE_CHECKING:
@@ -163,15 +163,8 @@ def _open(directory: str) -> CacheFolder:
 
 def _with_progress(words: str, paths: Iterable[str]) -> Iterator[str]:
     """``paths``, with their number on a terminal."""
-    if not sys.stderr.isatty():
-        yield from paths
-        return
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
-
-    columns = TextColumn(words), TextColumn("{task.completed:,.0f} entries")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(words, total=None)
-        for path in paths:
+    with counting(words, "entries") as tell:
+        for number, path in enumerate(paths, 1):
             yield path
-            progress.advance(task)
+            if tell is not None:
+                tell(number)

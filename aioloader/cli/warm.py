@@ -67,13 +67,13 @@ def _has_all(counts: CacheCounts, data: Dataset) -> bool:
 
 
 def _dataset(url: str, *, is_manifest: bool) -> Dataset:
-    from aioloader.cli.listing_progress import listing_progress
+    from aioloader.cli.counting import counting
     from aioloader.dataset.image_folder import image_folder
     from aioloader.dataset.manifest import manifest
 
     if is_manifest:
         return manifest(url, label_mode=None)
-    with listing_progress() as told:
+    with counting("listing", "objects") as told:
         return image_folder(url, label_mode=None, on_listed=told)
 
 

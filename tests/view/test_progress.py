@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import threading
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +102,25 @@ def test_before_the_first_figures_it_is_starting(loader: al.Loader) -> None:
     assert (stages, limit) == (" starting", " limit: startup")
 
 
-class Terminal(io.StringIO):
+class Watched(io.StringIO):
+    """A file that says when something was written; a terminal, if it is to be one."""
+
+    def __init__(self, *, is_terminal: bool = False) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+        self._written = threading.Event()
+
     def isatty(self) -> bool:
-        return True
+        return self._is_terminal
+
+    def write(self, text: str) -> int:
+        done = super().write(text)
+        self._written.set()
+        return done
+
+    def wait(self) -> None:
+        self._written.clear()
+        assert self._written.wait(10)
 
 
 def shown(text: str) -> list[str]:
@@ -117,12 +132,12 @@ def test_on_a_terminal_the_lines_change_in_place(loader: al.Loader, monkeypatch:
     monkeypatch.setattr(module, "_EVERY_S", 0.02)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
-    terminal = Terminal()
+    terminal = Watched(is_terminal=True)
     with al.progress(loader, epochs=2, file=terminal):
         assert [thread.name for thread in threading.enumerate()].count("aioloader-progress") == 1
         for _ in range(2):
             for _ in loader:
-                time.sleep(0.02)
+                terminal.wait()
     drawn = shown(terminal.getvalue())
     counts = [int(found[1]) for line in drawn if (found := re.search(r" (\d+)/10 batches", line))]
     assert counts[0] <= 2
@@ -137,12 +152,12 @@ def test_into_a_file_a_line_goes_now_and_then_and_at_the_end(
     loader: al.Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_EVERY_LINE_S", 0.05)
-    file = io.StringIO()
+    file = Watched()
     with al.progress(loader, file=file):
         for _ in loader:
-            time.sleep(0.03)
+            file.wait()
     told = file.getvalue().splitlines()
-    assert len(told) >= 3
+    assert len(told) > STEPS
     assert all(re.fullmatch(r"epoch \d .*batches, .* samples/s.*; limit: .+", line) for line in told)
     assert "\x1b" not in file.getvalue()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aioloader.cli.bench.demo_data import write_pictures
 from aioloader.cli.bucket_process import bucket_process
-from aioloader.cli.listing_progress import listing_progress
+from aioloader.cli.counting import counting
 from aioloader.dataset.image_folder import image_folder
 from aioloader.dataset.manifest import manifest
 from aioloader.redact import redact_url
@@ -40,7 +40,7 @@ def own_place(url: str, samples: int | None, *, is_manifest: bool) -> Place:
     if is_manifest:
         data, root = manifest(url, label_mode=None), _folder_of(url)
     else:
-        with listing_progress() as told:
+        with counting("listing", "objects") as told:
             data, root = image_folder(url, label_mode=None, on_listed=told), url
     return Place(name=redact_url(url) if scheme_of(url) else url, root=root, data=_first(data, samples))
 

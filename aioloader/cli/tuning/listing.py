@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aioloader.cli.listing_progress import listing_progress
+from aioloader.cli.counting import counting
 from aioloader.dataset.image_folder import image_folder
 from aioloader.dataset.manifest import manifest
 from aioloader.errors import DatasetError, EmptyDatasetError
@@ -48,7 +48,7 @@ def listed(url: str, most_samples: int, *, is_manifest: bool) -> Listed:
 
 
 def _image_folder(url: str) -> tuple[Dataset, str]:
-    with listing_progress() as told:
+    with counting("listing", "objects") as told:
         try:
             return image_folder(url, on_listed=told), ""
         except EmptyDatasetError:
